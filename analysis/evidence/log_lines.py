@@ -1,0 +1,121 @@
+"""The lines of a log file, however large, long, compressed, cut or foreign its content is.
+
+In: a file, plain or gzip. Out: its lines as bytes, numbered, in bounded memory. Does not know what a line says.
+"""
+
+from __future__ import annotations
+
+import codecs
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+BLOCK = 1 << 20
+LONGEST_LINE = 64 << 10
+# A log compresses ten to fifty times, text made to fill a disk a thousand times.
+LARGEST_INFLATED = 1 << 30
+MOST_INFLATED = 250
+
+_GZIP = b"\x1f\x8b"
+_UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+
+class LogLines:
+    """Iterates ``(number, line)``, numbers from 1, lines without their end, of over-long ones the first 64 KiB.
+
+    Runs of NUL at the start of a line, as a rotation by copying leaves them, are passed over. After the iteration ``count`` is the
+    number of lines, and where not all could be read ``complete`` is False and ``reason`` says why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.complete = True
+        self.reason: str | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        held: bytes | None = None
+        rest = b""
+        for block in self._blocks():
+            lines = (rest + block).split(b"\n") if rest else block.split(b"\n")
+            rest = lines.pop()
+            if held is not None:
+                if not lines:
+                    rest = b""
+                    continue
+                lines[0], held = held, None
+            for line in lines:
+                self.count += 1
+                yield self.count, _trimmed(line)
+            if len(rest) > LONGEST_LINE:
+                rest = rest.lstrip(b"\0")
+                if len(rest) > LONGEST_LINE:
+                    held, rest = rest[:LONGEST_LINE], b""
+        last = rest if held is None else held
+        if last.strip(b"\0"):
+            self.count += 1
+            yield self.count, _trimmed(last)
+
+    def _blocks(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            start = file.read(3)
+            file.seek(0)
+            if start[:2] == _GZIP:
+                yield from self._inflated(file)
+            elif encoding := _UTF16.get(start[:2]):
+                decoder = codecs.getincrementaldecoder(encoding)("backslashreplace")
+                file.seek(2)
+                while block := file.read(BLOCK):
+                    yield decoder.decode(block).encode("utf-8", "backslashreplace")
+            else:
+                file.seek(3 if start == codecs.BOM_UTF8 else 0)
+                while block := file.read(BLOCK):
+                    yield block
+
+    def _inflated(self, file: BinaryIO) -> Iterator[bytes]:
+        most = max(LARGEST_INFLATED, self.path.stat().st_size * MOST_INFLATED)
+        given = 0
+        decoder = zlib.decompressobj(31)
+        raw = file.read(LONGEST_LINE)
+        while raw:
+            spare = decoder.copy()
+            try:
+                data = decoder.decompress(raw, BLOCK)
+            except zlib.error as error:
+                self._stop(f"damaged: {error}")
+                yield from _until_damage(spare, raw)
+                return
+            given += len(data)
+            yield data
+            if given > most:
+                self._stop(f"more than {most >> 20:,} MB when unpacked: the rest was left out")
+                return
+            if decoder.eof:
+                # Rotated parts may follow each other in one file; padding and foreign bytes after the last do no harm.
+                raw = decoder.unused_data.lstrip(b"\0") or file.read(LONGEST_LINE)
+                if not raw.startswith(_GZIP):
+                    return
+                decoder = zlib.decompressobj(31)
+                continue
+            raw = decoder.unconsumed_tail or file.read(LONGEST_LINE)
+        yield decoder.flush()
+        self._stop("cut: the compressed file ends before its end")
+
+    def _stop(self, reason: str) -> None:
+        self.complete, self.reason = False, reason
+
+
+def _until_damage(decoder: zlib._Decompress, raw: bytes) -> Iterator[bytes]:
+    """What can be had of a damaged piece: byte by byte, because a failing call gives nothing of what it made before."""
+    for at in range(len(raw)):
+        try:
+            yield decoder.decompress(raw[at : at + 1])
+        except zlib.error:
+            return
+
+
+def _trimmed(line: bytes) -> bytes:
+    if len(line) > LONGEST_LINE:
+        line = line.lstrip(b"\0")[:LONGEST_LINE]
+    return line.replace(b"\0", b"").rstrip(b"\r") if b"\0" in line else line.rstrip(b"\r")

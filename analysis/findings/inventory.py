@@ -1,0 +1,50 @@
+"""Every task that any witness names, with what is known of it in one row.
+
+In: the frames of a case. Out: a frame with columns task_id, name, state, first_at, last_at, seen_in.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+COLUMNS = ["task_id", "name", "state", "first_at", "last_at", "seen_in"]
+
+
+def known_tasks(tasks: pd.DataFrame, messages: pd.DataFrame, jobs: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+    """One row a task ID, by ``last_at`` and then ID, the undated first.
+
+    ``state`` is what a stored result says, else queued or unacked, else what the last log line says. ``seen_in``
+    lists the witnesses: result, message, job record, log.
+    """
+    named = events.loc[events["task_id"].notna()]
+    testimony = pd.concat(
+        [
+            _testimony(tasks, tasks["name"], tasks["status"], tasks["stored_at"], "result", 0),
+            _testimony(messages, messages["name"], messages["state"], messages["reserved_at"], "message", 1),
+            _testimony(jobs, None, jobs["status"], jobs["created_at"], "job record", 3),
+            _testimony(named, named["name"], named["kind"], named["at"], "log", 2),
+        ],
+        ignore_index=True,
+    )
+    if not len(testimony):
+        return pd.DataFrame(columns=COLUMNS)
+    ordered = testimony.sort_values(["rank", "at"], ascending=[True, False], na_position="last", kind="stable")
+    groups = ordered.groupby("task_id", sort=False)
+    table = pd.DataFrame(
+        {
+            "name": groups["name"].first(),
+            "state": groups["state"].first(),
+            "first_at": groups["at"].min(),
+            "last_at": groups["at"].max(),
+            "seen_in": groups["witness"].agg(lambda names: ", ".join(dict.fromkeys(names))),
+        }
+    )
+    return table.reset_index().sort_values(["last_at", "task_id"], na_position="first", ignore_index=True)[COLUMNS]
+
+
+def _testimony(
+    rows: pd.DataFrame, name: pd.Series | None, state: pd.Series, at: pd.Series, witness: str, rank: int
+) -> pd.DataFrame:
+    table = pd.DataFrame({"task_id": rows["task_id"], "state": state, "at": at, "witness": witness, "rank": rank})
+    table["name"] = name if name is not None else pd.Series(pd.NA, index=rows.index, dtype="str")
+    return table.loc[table["task_id"].notna()]

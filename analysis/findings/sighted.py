@@ -1,0 +1,251 @@
+"""Evidence of one's own eyes: what the snapshots hold of a task, where, and what they do not hold.
+
+In: a ``View``. Out: findings for the causes present, queued, reserved, wrong_*, natural_expiry and ttl_shortened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log10
+
+import pandas as pd
+
+from analysis.findings.rules import COMPATIBLE, DECISIVE, SHOWN, STRONG, WEAK, rule
+from analysis.findings.traces import find_traces, nearly
+from analysis.findings.view import View
+from analysis.findings.weigh import Finding
+from analysis.findings.words import at, count, duration, listed
+
+NOUN = {"result": "result", "job": "job record", "message": "message"}
+_LOOKED_IN = {"result": "results", "job": "main", "message": "broker"}
+# What a sound snapshot without the record speaks against: the search covered every database and prefix of that server.
+_THERE = ("present", "wrong_database", "wrong_prefix", "queued", "reserved")
+# What `unknown` starts with (causes.PRIORS): an old sighting is held against it.
+_EVEN = 13.0
+
+
+@rule("held", rests_on="a snapshot holds every key of the server at its ctime (Redis rdb.c)")
+def held(view: View) -> Iterator[Finding]:
+    for record, noun in NOUN.items():
+        rows = view.held(record)
+        if not len(rows):
+            continue
+        causes = [_cause_of(view, record, row) for row in rows.itertuples()]
+        expected = next((i for i, cause in enumerate(causes) if not cause.startswith("wrong")), 0)
+        row, cause = list(rows.itertuples())[expected], causes[expected]
+        weight, stale = _still(view, record, row, cause)
+        source = f"{row.snapshot}, byte {row.offset}"
+        taken = _taken(view, row.snapshot)
+        says = f"{row.snapshot}{taken} holds the {noun} in DB {row.db}{_elsewhere(view, record, cause)}"
+        weights = {cause: weight}
+        if record == "message":
+            weights["consumed"] = -weight
+        yield Finding(f"{record}-held", record, source, f"{says}.{stale}", weights, event=f"{record} sighted")
+        if record == "message" and not len(view.results):
+            yield Finding(
+                "message-held", "result", source, f"{says}, so there is no result yet.{stale}", {cause: weight}
+            )
+
+
+def _cause_of(view: View, record: str, row: object) -> str:
+    """present, queued or reserved, or the wrong place it is in, by what ``case.toml`` says about where it was looked
+    for.
+    """
+    server, db = str(row.server), int(row.db)  # type: ignore[attr-defined]
+    servers = set(view.evidence["server"])
+    if view.stated.environment in servers - {""} and server != view.stated.environment:
+        return "wrong_node"
+    if view.stated.databases.get(_LOOKED_IN[record], db) != db:
+        return "wrong_database"
+    if record == "result" and view.stated.key_prefix is not None:
+        prefix = view.keys.loc[
+            view.keys["snapshot"].eq(row.snapshot) & view.keys["offset"].eq(row.offset), "prefix"  # type: ignore[attr-defined]
+        ]
+        found = str(prefix.fillna("").iloc[0]) if len(prefix) else ""
+        # Celery adds "_" to its prefix by itself, so "app1" is the prefix of "app1_celery-task-meta-…".
+        if found not in (view.stated.key_prefix, f"{view.stated.key_prefix}_"):
+            return "wrong_prefix"
+    if record == "message":
+        return "reserved" if row.state == "unacked" else "queued"  # type: ignore[attr-defined]
+    return "present"
+
+
+def _elsewhere(view: View, record: str, cause: str) -> str:
+    match cause:
+        case "wrong_database":
+            return f", and it was looked for in DB {view.stated.databases[_LOOKED_IN[record]]}"
+        case "wrong_prefix":
+            return f", under another prefix than {view.stated.key_prefix!r}, with which it was looked for"
+        case "wrong_node":
+            return f", on another server than {view.stated.environment}, where it was looked for"
+        case _:
+            return ""
+
+
+def _still(view: View, record: str, row: object, cause: str) -> tuple[float, str]:
+    """How surely what a snapshot held is there as of the case, in decibans, and the sentence that says why it is not
+    sure.
+
+    A record that was held for an hour is as likely as not to be held for another (Laplace's rule with nothing else
+    known), so the odds of its being there after a gap are the time held over the gap. A report that it is missing,
+    made after the snapshot, halves them, unless something else explains the report.
+    """
+    taken = view.taken_at(row.snapshot)  # type: ignore[attr-defined]
+    if taken is None or view.as_of is None:
+        return _EVEN + STRONG, " When that snapshot was taken is not known."
+    gap = (view.as_of - taken).total_seconds()
+    if gap <= 1:
+        return SHOWN, ""
+    born = view.born(record)
+    held_for = max((taken - born).total_seconds(), 1.0) if born is not None and born < taken else gap
+    noticed = view.stated.noticed_at
+    reported = noticed is not None and noticed > taken and cause == "present"
+    odds = _EVEN + 10 * log10(held_for / gap)
+    if not reported:
+        stale = f" The evidence goes on for {duration(gap)} after that snapshot." if gap > 60 else ""
+        return min(SHOWN, odds + DECISIVE), stale
+    explained = record == "result" and not len(view.held("job")) and _has_jobs(view)
+    stale = f" It was reported missing {duration(gap)} after that snapshot"
+    if explained:
+        return min(SHOWN, odds + 10), f"{stale}, which the missing job record explains as well."
+    return min(SHOWN, odds - WEAK), f"{stale}."
+
+
+def _has_jobs(view: View) -> bool:
+    return view.stated.jobs is not None or bool(len(view.jobs))
+
+
+def _taken(view: View, snapshot: str) -> str:
+    taken = view.taken_at(snapshot)
+    return f" ({at(taken)})" if taken is not None else ""
+
+
+@rule(
+    "expired-in-file", rests_on="a snapshot keeps keys past their expiry until the server reclaims them (Redis rdb.c)"
+)
+def expired_in_file(view: View) -> Iterator[Finding]:
+    for record in ("result", "job"):
+        past = view.past(record)
+        if not len(past) or len(view.held(record)):
+            continue
+        row = past.iloc[-1]
+        when = f"its expiry, {at(row['expires_at'])}, is written beside it in {row['snapshot']}"
+        life, policy = _life(view, record, row), _policy(view, record)
+        shortened = life is not None and policy is not None and policy > 0 and life < policy * 0.99 - 2
+        says = f"The {NOUN[record]} had reached its expiry: {when}"
+        if shortened:
+            says += f", {duration(life or 0)} after it was stored and not the {duration(policy or 0)} of the policy"
+        cause = "ttl_shortened" if shortened else "natural_expiry"
+        source = f"{row['snapshot']}, byte {row['offset']}"
+        yield Finding(
+            "expired-in-file", record, source, says + ".", {cause: DECISIVE + STRONG}, event=f"{record} expiry"
+        )
+
+
+def _life(view: View, record: str, row: pd.Series) -> float | None:
+    start = row.get("stored_at") if record == "result" else row.get("created_at")
+    return None if pd.isna(start) else float((row["expires_at"] - start).total_seconds())
+
+
+def _policy(view: View, record: str) -> int | None:
+    if record == "job":
+        return view.stated.jobs.expires if view.stated.jobs else None
+    return view.retention.seconds if view.retention.certainty != "assumed" else None
+
+
+@rule("not-in-snapshot", rests_on="a complete snapshot holds every key of every database (Redis rdb.c)")
+def not_in_snapshot(view: View) -> Iterator[Finding]:
+    sound = view.shots.loc[view.shots["complete"] & view.shots["latest"] & view.shots["taken_at"].notna()]
+    if not len(sound):
+        return
+    last = sound.sort_values("taken_at").iloc[-1]
+    for record, noun in NOUN.items():
+        if len(view.held(record)) or len(view.past(record).loc[lambda rows: rows["snapshot"].eq(last["snapshot"])]):
+            continue
+        born = view.born(record)
+        if born is not None and born > last["taken_at"]:
+            continue
+        sure = born is not None or (view.stated.noticed_at is not None and view.stated.noticed_at <= last["taken_at"])
+        weight = -(SHOWN - 5) if sure else -DECISIVE
+        says = f"No database of {last['snapshot']} ({at(last['taken_at'])}) holds the {noun}."
+        weights = dict.fromkeys((cause for cause in _THERE if cause != "present" or record != "message"), weight)
+        if record == "result" and len(view.held("message")):
+            weights = {"present": weight, "wrong_database": weight, "wrong_prefix": weight}
+        yield Finding("not-in-snapshot", record, last["snapshot"], says, _of(record, weights))
+
+
+def _of(record: str, weights: dict[str, float]) -> dict[str, float]:
+    """Only the causes that compete for the record."""
+    from analysis.findings.causes import PRIORS
+
+    return {cause: weight for cause, weight in weights.items() if cause in PRIORS[record]}
+
+
+@rule("keyspace-after", rests_on="INFO keyspace lists every database that holds a key")
+def keyspace_after(view: View) -> Iterator[Finding]:
+    for record, noun in NOUN.items():
+        rows = view.held(record)
+        if len(rows) != 1:
+            continue
+        row = rows.iloc[0]
+        taken = view.taken_at(row["snapshot"])
+        later = (
+            view.servers.loc[view.servers["server"].eq(row["server"]) & (view.servers["at"] > taken)] if taken else ()
+        )
+        if not len(later):
+            continue
+        answer = later.iloc[-1]
+        sizes = view.counters.loc[
+            view.counters["source"].eq(answer["source"]) & view.counters["counter"].str.fullmatch(r"db\d+\.keys")
+        ]
+        mine = sizes.loc[sizes["counter"].eq(f"db{row['db']}.keys")]
+        known = view.counters["source"].eq(answer["source"]) & view.counters["counter"].eq("cmdstat_info")
+        if not len(mine) and (len(sizes) or known.any()):
+            says = f"A later INFO ({at(answer['at'])}) shows DB {row['db']} empty: the {noun} was gone by then."
+            causes = ("present", "queued", "reserved", "wrong_database", "wrong_prefix", "wrong_node")
+            weights = _of(record, dict.fromkeys(causes, -SHOWN))
+            yield Finding("keyspace-after", record, f"{answer['source']}, keyspace", says, weights)
+
+
+@rule("another-kind-of-id", rests_on="group and chord IDs are no task IDs; root and parent IDs are (celery/canvas.py)")
+def another_kind_of_id(view: View) -> Iterator[Finding]:
+    own = len(view.results) + len(view.waiting) + len(view.log)
+    traces = find_traces(view.task_id, view.keys, view.tasks, view.messages, view.jobs, view.events)
+    chord = traces["family"].eq("chord")
+    others = traces.loc[traces["role"].isin(("group_id", "root_id", "parent_id")) | chord]
+    if own or not len(others):
+        return
+    groups = others.loc[others["role"].eq("group_id") | chord]
+    kind = "a group" if len(groups) else "a parent or root task"
+    weight = SHOWN - 5 if len(groups) else STRONG
+    first = (groups if len(groups) else others).iloc[0]
+    named = listed(sorted(set(others["task_id"].dropna()) - {view.task_id}), most=3)
+    named = f" ({named})" if named else ""
+    says = f"The ID is that of {kind}: {count(len(others), 'record')} of other tasks name it so{named}."
+    for record in NOUN:
+        yield Finding("another-kind-of-id", record, first["source"], says, {"wrong_id": weight})
+
+
+@rule("nearly-a-known-id", rests_on="random UUIDs differ in some thirty of their digits: two or fewer is a slip")
+def nearly_a_known_id(view: View) -> Iterator[Finding]:
+    frames = (view.tasks, view.messages, view.jobs, view.events)
+    known = pd.Index(pd.concat([part["task_id"] for part in frames]).dropna().unique())
+    if view.task_id in known:
+        return
+    close = nearly(view.task_id, known)
+    if len(close) == 1:
+        says = f"No witness knows this ID, but nearly the same one: {close[0]}."
+        for record in NOUN:
+            yield Finding(
+                "nearly-a-known-id", record, "all task IDs of the case", says, {"wrong_id": DECISIVE + STRONG}
+            )
+
+
+@rule("own-id", rests_on="a worker logs, and a result holds, the task's own ID")
+def own_id(view: View) -> Iterator[Finding]:
+    own = pd.concat([view.results["snapshot"], view.waiting["snapshot"], view.log["source"]])
+    if len(own):
+        says = "The ID is a task's own: a record or a log line carries it as such."
+        for record in NOUN:
+            weights = {"wrong_id": -(SHOWN - 5), "never_published": -(SHOWN - 5) if record != "job" else COMPATIBLE}
+            yield Finding("own-id", record, str(own.iloc[0]), says, weights)

@@ -1,0 +1,217 @@
+"""Sentences of a verdict: the headline, the paragraph under it, the four facts, and what the evidence is worth.
+
+In: a ``View`` and the hypotheses. Out: plain text in the past tense with absolute times in UTC. Claims nothing that the
+hypotheses do not carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.findings.causes import CAUSES
+from analysis.findings.lived import purge_of
+from analysis.findings.sighted import NOUN
+from analysis.findings.verdict import Fact, Hypothesis, Record
+from analysis.findings.view import ENDED, View
+from analysis.findings.words import QUALITY, at, confidence_word, count, duration, listed, on, percent
+
+Weighed = Mapping[str, tuple[Hypothesis, ...]]
+_LABEL = {"result": "Result", "job": "Job record", "message": "Queue message"}
+
+
+def sure(probability: float) -> str:
+    """``very likely (95 %)``."""
+    return f"{confidence_word(probability)} ({percent(probability)})"
+
+
+def headline(view: View, records: Mapping[str, Record]) -> str:
+    """One sentence that answers what became of the result, as sure as it is and no surer."""
+    result = records["result"]
+    told = _told(view, result)
+    if result.cause == "unknown" or result.confidence >= 0.99:
+        return told
+    return f"{confidence_word(result.confidence).capitalize()}: {told[0].lower()}{told[1:]}"
+
+
+def _told(view: View, result: Record) -> str:
+    then = f"at {at(view.as_of)} " if view.as_of is not None else ""
+    match result.cause:
+        case "present":
+            row = view.held("result").iloc[0]
+            until = (
+                f", and expires on {on(row['expires_at'])}" if pd.notna(row["expires_at"]) else ", and has no expiry"
+            )
+            return f"The task was not deleted: {then}its result was in DB {row['db']}{until}."
+        case "wrong_database" | "wrong_prefix" | "wrong_node":
+            where = result.where[0] if result.where else "another place"
+            return f"The record was not lost, but looked for in the wrong place: {then}it was at {where}."
+        case "wrong_id":
+            return "This is not a task's ID: no record can exist under it."
+        case "queued" | "reserved":
+            where = result.where[0] if result.where else "the broker"
+            had = "was waiting in" if result.cause == "queued" else "had been taken by a worker and was held in"
+            return f"The task was not deleted and had not finished: {then}its message {had} {where}."
+        case "natural_expiry":
+            due = view.expires
+            when = f" on {on(due.at)}" if due else ""
+            return f"The result was not deleted early: it expired{when}, as its retention says."
+        case "never_published":
+            return "There is no trace that this task was ever sent."
+        case "unknown":
+            if not len(view.evidence):
+                return "There is no evidence, so nothing can be said about this task."
+            return f"What became of the result is not decided by this evidence; {then}no source shows it."
+        case cause:
+            return f"The result is gone: {CAUSES[cause].means}."
+
+
+def summary(view: View, records: Mapping[str, Record], weighed: Weighed) -> str:
+    """The paragraph under the headline: how the task ended, what else is gone and how sure that is, and what it was
+    not.
+    """
+    sentences = [
+        _ended(view),
+        _undecided(records, weighed),
+        _job(view, records, weighed),
+        _restart(view, records),
+        _scope(view),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _ended(view: View) -> str:
+    if view.ended is not None:
+        line = view.log.loc[view.log["kind"].isin(ENDED)].iloc[0]
+        after = f", after {line['seconds']:,.2f} s" if pd.notna(line["seconds"]) else ""
+        how = "finished normally" if line["kind"] == "succeeded" else "failed"
+        return f"The task {how} on {_to_the_second(line['at'])}{after}."
+    done = view.results.loc[view.results["date_done"].notna()]
+    if len(done):
+        return f"Its result says {done.iloc[-1]['status']} on {_to_the_second(done.iloc[-1]['date_done'])}."
+    if view.received is not None:
+        return f"A worker received it on {_to_the_second(view.received.at)}; no log says that it ended."
+    return ""
+
+
+def _to_the_second(moment: pd.Timestamp) -> str:
+    return f"{moment.day} {moment:%B %Y} at {moment:%H:%M:%S} UTC"
+
+
+def _undecided(records: Mapping[str, Record], weighed: Weighed) -> str:
+    if records["result"].cause != "unknown":
+        return ""
+    rivals = [h for h in weighed["result"] if h.cause != "unknown" and h.probability >= 0.02]
+    named = listed([f"“{CAUSES[h.cause].title.lower()}” ({percent(h.probability)})" for h in rivals], most=4)
+    return f"Still possible, among others: {named}." if named else ""
+
+
+def _job(view: View, records: Mapping[str, Record], weighed: Weighed) -> str:
+    job = records.get("job")
+    if job is None:
+        return ""
+    if job.cause == "present":
+        return "The application's own job record was there as well."
+    only = "Only the" if records["result"].cause == "present" else "The"
+    if job.cause == "unknown":
+        return f"{only} application's own job record is missing too, and why is not decided."
+    told = f"{only} application's own job record is gone, {sure(job.confidence)} because {CAUSES[job.cause].means}"
+    if job.cause != "purged_by_cleanup":
+        return f"{told}."
+    purge = purge_of(view)
+    if purge is None:
+        return f"{told}; no log shows it."
+    number = f", took {count(int(purge['count']), 'record')}" if pd.notna(purge["count"]) else ""
+    return (
+        f"{told}: a purge was logged at {at(purge['at'])}{number}, and does not name them. That is inferred from "
+        "log and counters; the snapshot does not show it."
+    )
+
+
+def _restart(view: View, records: Mapping[str, Record]) -> str:
+    """What the server's last start can have cost this task."""
+    started = view.servers["started_at"].dropna()
+    began = view.received or view.stored
+    if not len(started) or began is None:
+        return ""
+    last = started.iloc[-1]
+    if last > began.at:
+        return f"The server was restarted on {_to_the_second(last)}, after the task had begun."
+    phrase = "the task began" if began is view.received else "the result was stored"
+    before = duration((began.at - last).total_seconds())
+    return (
+        f"The server had been started on {_to_the_second(last)}, {before} before {phrase}, "
+        "and not again since: too early to have cost it anything."
+    )
+
+
+def _scope(view: View) -> str:
+    """Whether other tasks share what happened to this one's job record."""
+    if view.stated.jobs is None or len(view.held("job")):
+        return ""
+    ended = set(view.events.loc[view.events["kind"].isin(ENDED), "task_id"].dropna()) | set(
+        view.tasks["task_id"].dropna()
+    )
+    others = ended - {view.task_id}
+    without = others - set(view.jobs["task_id"].dropna())
+    if not others:
+        return ""
+    if without == others:
+        return (
+            f"The other {count(len(others), 'known task')} of this case have no job record either."
+            if len(others) > 1
+            else ""
+        )
+    return f"Of the other {count(len(others), 'known task')}, {len(without):,} have no job record either."
+
+
+def facts(view: View, records: Mapping[str, Record], weighed: Weighed) -> tuple[Fact, ...]:
+    """The cards under the summary: one for each record, and one for the evidence."""
+    cards = []
+    for name, record in records.items():
+        lead = weighed[name][0]
+        basis = next((e.says for e in lead.evidence if e.weight > 0), "")
+        if record.cause == "unknown":
+            best = next((h for h in weighed[name] if h.cause != "unknown"), None)
+            basis = (
+                f"the likeliest is “{CAUSES[best.cause].title.lower()}” ({percent(best.probability)})" if best else ""
+            )
+            cards.append(Fact(_LABEL[name], CAUSES["unknown"].title, basis))
+        else:
+            cards.append(Fact(_LABEL[name], CAUSES[record.cause].title, f"{sure(record.confidence)}: {basis}"))
+    word, why = quality(view)
+    return (*cards, Fact("Evidence", word.capitalize(), why))
+
+
+def quality(view: View) -> tuple[str, str]:
+    """What the evidence is worth, as ``words.QUALITY`` defines it, and of what it consists."""
+    kinds = view.evidence["kind"].value_counts()
+    logs = int(kinds.loc[[kind for kind in kinds.index if "log" in str(kind) and kind != "slowlog"]].sum())
+    parts = [
+        count(int(kinds.get("snapshot", 0)), "snapshot"),
+        count(int(kinds.get("info", 0)), "INFO answer"),
+        count(logs, "log"),
+    ]
+    sound = bool(view.shots["complete"].any())
+    if not len(view.evidence):
+        word = "none"
+    elif not sound:
+        word = "poor"
+    else:
+        word = "good" if kinds.get("info", 0) and logs else "fair"
+    assert word in QUALITY
+    return word, f"{listed(parts)}; no append-only file"
+
+
+def asked(view: View, name: str) -> str:
+    """The line above the headline: what was asked, where and when."""
+    parts = ["Deletion investigation"]
+    if view.stated.environment:
+        parts.append(view.stated.environment)
+    when = f"missed at {at(view.stated.noticed_at)}" if view.stated.noticed_at is not None else ""
+    parts += [part for part in (when, f"“{name}”" if name else "") if part]
+    return " · ".join(parts)
+
+
+__all__ = ["NOUN", "asked", "facts", "headline", "quality", "summary", "sure"]

@@ -1,0 +1,212 @@
+"""One task as the evidence shows it: where its records are held, where they were held before, and its life so far.
+
+In: the frames of a case and a task ID. Out: ``View``, from which every rule of evidence reads. Weighs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from analysis.findings.bulk import looks
+from analysis.findings.ttl import Retention, retention
+from analysis.settings import Settings
+
+# Kinds of log lines (evidence/logs.py) that say how a task ended, or that a worker had it.
+ENDED = ("succeeded", "failed")
+TAKEN = ("received", *ENDED, "retried", "ignored", "rejected")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time and what it rests on."""
+
+    at: pd.Timestamp
+    source: str
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything known about one task. Frames are those of the whole case unless said otherwise; all times are UTC.
+
+    ``results``, ``waiting``, ``records`` and ``log`` are this task's own rows of ``tasks``, ``messages``, ``jobs`` and
+    ``events``.
+    """
+
+    task_id: str
+    stated: Settings
+    evidence: pd.DataFrame
+    keys: pd.DataFrame
+    tasks: pd.DataFrame
+    messages: pd.DataFrame
+    jobs: pd.DataFrame
+    events: pd.DataFrame
+    servers: pd.DataFrame
+    counters: pd.DataFrame
+    config: Mapping[str, Mapping[str, str]]
+
+    @cached_property
+    def shots(self) -> pd.DataFrame:
+        """The snapshots in order (``bulk.looks``)."""
+        return looks(self.evidence)
+
+    @cached_property
+    def retention(self) -> Retention:
+        return retention(self.tasks, self.stated.result_expires)
+
+    @cached_property
+    def as_of(self) -> pd.Timestamp | None:
+        return as_of(self.evidence, self.servers, self.events, self.stated.noticed_at)
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        return self.tasks.loc[self.tasks["task_id"].eq(self.task_id)]
+
+    @cached_property
+    def waiting(self) -> pd.DataFrame:
+        return self.messages.loc[self.messages["task_id"].eq(self.task_id)]
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        return self.jobs.loc[self.jobs["task_id"].eq(self.task_id)]
+
+    @cached_property
+    def log(self) -> pd.DataFrame:
+        return self.events.loc[self.events["task_id"].eq(self.task_id)]
+
+    def rows(self, record: str) -> pd.DataFrame:
+        """This task's rows for one record: result, job or message."""
+        return {"result": self.results, "job": self.records, "message": self.waiting}[record]
+
+    def held(self, record: str) -> pd.DataFrame:
+        """Rows in the last snapshot of their server that have not expired by ``as_of``."""
+        rows = self._in_latest(record)
+        return rows.loc[~self._expired(rows)]
+
+    def past(self, record: str) -> pd.DataFrame:
+        """Rows, in any snapshot, whose expiry had come by ``as_of``."""
+        rows = self.rows(record)
+        return rows.loc[self._expired(rows)]
+
+    def earlier(self, record: str) -> pd.DataFrame:
+        """Rows that only an older snapshot of their server holds."""
+        rows = self.rows(record)
+        now = self._in_latest(record)
+        places = set(zip(now["server"], now["db"], now["key"], strict=True))
+        only = [place not in places for place in zip(rows["server"], rows["db"], rows["key"], strict=True)]
+        return rows.loc[only]
+
+    def _in_latest(self, record: str) -> pd.DataFrame:
+        rows = self.rows(record)
+        return rows.loc[rows["snapshot"].isin(self.shots.loc[self.shots["latest"], "snapshot"])]
+
+    def _expired(self, rows: pd.DataFrame) -> pd.Series:
+        if self.as_of is None or "expires_at" not in rows:
+            return pd.Series(False, index=rows.index)
+        return rows["expires_at"] <= self.as_of
+
+    def taken_at(self, snapshot: str) -> pd.Timestamp | None:
+        """When a snapshot was taken, or None."""
+        times = self.shots.loc[self.shots["snapshot"].eq(snapshot), "taken_at"].dropna()
+        return times.iloc[0] if len(times) else None
+
+    @cached_property
+    def name(self) -> str:
+        """The task's name, or an empty text."""
+        named = pd.concat([self.log["name"], self.waiting["name"], self.results["name"]]).dropna()
+        return str(named.iloc[0]) if len(named) else ""
+
+    @cached_property
+    def received(self) -> Moment | None:
+        """When a worker first logged it."""
+        return self._logged(("received",))
+
+    @cached_property
+    def ended(self) -> Moment | None:
+        """When a worker logged that it ended."""
+        return self._logged(ENDED)
+
+    @cached_property
+    def taken(self) -> Moment | None:
+        """The first log line that shows it in a worker's hands."""
+        return self._logged(TAKEN)
+
+    @cached_property
+    def stored(self) -> Moment | None:
+        """When its result was written: its own ``date_done``, else the worker's line on success, which follows the
+        store.
+        """
+        dated = self.results.loc[self.results["stored_at"].notna()]
+        if len(dated):
+            row = dated.iloc[-1]
+            return Moment(row["stored_at"], f"{row['snapshot']}, {row['stored_from']}")
+        return self._logged(("succeeded",))
+
+    @cached_property
+    def expires(self) -> Moment | None:
+        """When its result was due to expire: from a snapshot, else from the time of storing and the retention."""
+        dated = self.results.loc[self.results["expires_at"].notna()]
+        if len(dated):
+            return Moment(dated.iloc[-1]["expires_at"], dated.iloc[-1]["snapshot"], "recorded")
+        if self.stored is None or self.retention.seconds == 0 or len(self.results):
+            return None
+        due = self.stored.at + pd.Timedelta(seconds=self.retention.seconds)
+        return Moment(due, f"{self.stored.source}; {self.retention.source}", self.retention.certainty)
+
+    def born(self, record: str) -> pd.Timestamp | None:
+        """The latest time by which the record is known to have existed (or, for a message, to have been sent)."""
+        if record == "result":
+            return self.stored.at if self.stored else None
+        if record == "job" and len(created := self.records["created_at"].dropna()):
+            return created.iloc[0]
+        return self.received.at if self.received else self.stored.at if self.stored else None
+
+    def missed_by(self, record: str) -> pd.Timestamp | None:
+        """The earliest time at which it is known, or said, to be gone: a sound snapshot without it, else
+        ``noticed_at``.
+
+        Only snapshots of servers that are not known to hold it, taken after it was last held and after it was ``born``.
+        """
+        rows = self.rows(record)
+        held_at = [at for name in rows["snapshot"].unique() if (at := self.taken_at(name)) is not None]
+        born = self.born(record)
+        after = max([*held_at, *([born] if born is not None else [])], default=None)
+        without = self.shots.loc[self.shots["complete"] & ~self.shots["snapshot"].isin(rows["snapshot"])]
+        times = [at for at in without["taken_at"].dropna() if after is None or at > after]
+        noticed = self.stated.noticed_at
+        if noticed is not None and (after is None or noticed > after):
+            times.append(noticed)
+        return min(times, default=None)
+
+    def _logged(self, kinds: tuple[str, ...]) -> Moment | None:
+        lines = self.log.loc[self.log["kind"].isin(kinds) & self.log["at"].notna()]
+        if not len(lines):
+            return None
+        row = lines.iloc[0]
+        return Moment(row["at"], f"{row['source']}:{row['line']}", row["text"])
+
+
+def as_of(
+    evidence: pd.DataFrame, servers: pd.DataFrame, events: pd.DataFrame, noticed_at: pd.Timestamp | None
+) -> pd.Timestamp | None:
+    """The latest time at which evidence speaks of the server, or ``noticed_at`` if later; cut to the second.
+
+    An INFO answer dated by its file's time is left out where anything else gives a time: copying a file changes that.
+    None where nothing has a time.
+    """
+    shown = evidence.loc[evidence["kind"].ne("info"), "to"]
+    answers = servers.loc[servers["at_from"].ne("file time"), "at"]
+    times = pd.concat([shown, answers, events["not_after"]]).dropna()
+    if not len(times):
+        times = servers["at"].dropna()
+    latest = [*([times.max()] if len(times) else []), *([noticed_at] if noticed_at is not None else [])]
+    return max(latest).floor("s") if latest else None
+
+
+def place(server: str, db: int, key: str) -> str:
+    """``[server/]db<N>:<whole key>``, as the contract writes where a record is."""
+    return f"{server + '/' if server else ''}db{db}:{key}"

@@ -1,0 +1,296 @@
+"""The schema of every frame the kit makes, once: column, dtype, unit, meaning.
+
+In: rows from any reader. Out: a DataFrame with the frame's columns, in order, in their dtypes, also when there are no
+rows. Knows nothing of Redis files, Celery or reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+TIME = "datetime64[us, UTC]"
+TEXT = "str"
+INTEGER = "Int64"
+REAL = "float64"
+FLAG = "boolean"
+OBJECT = "object"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a frame. ``unit`` is empty where the meaning says it all."""
+
+    name: str
+    dtype: str
+    meaning: str
+    unit: str = ""
+
+
+def _where(*, snapshot: bool = True) -> tuple[Column, ...]:
+    server = Column("server", TEXT, "name of the folder under servers/; empty for a case of one server")
+    if not snapshot:
+        return (server,)
+    return (server, Column("snapshot", TEXT, "evidence file the row was read from, relative to the case"))
+
+
+_KEY = (
+    Column("db", INTEGER, "database number"),
+    Column("key", TEXT, "whole key; bytes that are not UTF-8 as \\xNN"),
+)
+_PROBLEM = Column("problem", TEXT, "why the value could not be read as what its key says; missing where it could")
+_OFFSET = Column("offset", INTEGER, "where the entry begins in the snapshot (its type byte)", "bytes")
+_EXPIRES = Column("expires_at", TIME, "when the key expires; missing = no TTL")
+
+FRAMES: dict[str, tuple[Column, ...]] = {
+    # a row is a key in a snapshot
+    "keys": (
+        *_where(),
+        *_KEY,
+        Column("type", TEXT, "string, list, set, zset, hash, stream or module"),
+        Column("encoding", TEXT, "how the value is laid out in the file, in OBJECT ENCODING's words where they exist"),
+        Column("length", INTEGER, "elements; of a string its bytes"),
+        Column("bytes", INTEGER, "serialized size of the value in the file, after compression: not memory", "bytes"),
+        _EXPIRES,
+        Column("expired", FLAG, "past its expiry when the snapshot was taken, and still in it"),
+        Column("idle", INTEGER, "since last use; only under an LRU policy", "s"),
+        Column("freq", INTEGER, "LFU counter, 0-255; only under an LFU policy"),
+        Column("field_ttls", INTEGER, "fields of a hash that have a TTL of their own"),
+        Column("family", TEXT, "what the key is to Celery, kombu, RQ or the application"),
+        Column("prefix", TEXT, "global key prefix in front of the family's own name"),
+        Column("task_id", TEXT, "task (or group) the key belongs to"),
+        _OFFSET,
+    ),
+    # a row is a stored result
+    "tasks": (
+        *_where(),
+        *_KEY,
+        Column("task_id", TEXT, "ID of the task, or of the group for kind 'group'"),
+        Column("kind", TEXT, "task or group"),
+        Column("status", TEXT, "Celery state as stored: SUCCESS, FAILURE, STARTED, …"),
+        Column("date_done", TIME, "as stored; a naive time is UTC (Celery up to 5.3)"),
+        _EXPIRES,
+        Column("stored_at", TIME, "when it was written, as far as it can be told"),
+        Column("stored_from", TEXT, "what stored_at rests on: log, command, date_done or expiry"),
+        Column("name", TEXT, "task name; stored only with result_extended"),
+        Column("worker", TEXT, "worker that ran it; stored only with result_extended"),
+        Column("queue", TEXT, "queue it came from; stored only with result_extended"),
+        Column("retries", INTEGER, "stored only with result_extended"),
+        Column("parent_id", TEXT, "task that called it"),
+        Column("group_id", TEXT, "group it is a part of"),
+        Column("children", OBJECT, "list of the IDs of tasks it called, or of a group's parts"),
+        Column("serializer", TEXT, "json, pickle, yaml, msgpack or unknown: told from the bytes"),
+        Column("expired", FLAG, "past its expiry when the snapshot was taken"),
+        Column("size", INTEGER, "length of the stored value, uncompressed", "bytes"),
+        _PROBLEM,
+        _OFFSET,
+    ),
+    # a row is a broker message
+    "messages": (
+        *_where(),
+        *_KEY,
+        Column("task_id", TEXT, "header id"),
+        Column("name", TEXT, "header task"),
+        Column("queue", TEXT, "queue it waits in, or was taken from"),
+        Column("priority", INTEGER, "priority step of the list it waits in"),
+        Column("state", TEXT, "queued or unacked"),
+        Column("reserved_at", TIME, "score in unacked_index: when a worker took it"),
+        Column("eta", TIME, "not before"),
+        Column("expires", TIME, "to be discarded after"),
+        Column("retries", INTEGER, "header retries"),
+        Column("origin", TEXT, "process that published it"),
+        Column("redelivered", FLAG, "was given back after a worker had taken it"),
+        Column("root_id", TEXT, "first task of the workflow"),
+        Column("parent_id", TEXT, "task that called it"),
+        Column("group_id", TEXT, "group it is a part of"),
+        Column("correlation_id", TEXT, "property correlation_id"),
+        Column("reply_to", TEXT, "property reply_to"),
+        Column("delivery_tag", TEXT, "field in unacked"),
+        Column("ignore_result", FLAG, "header ignore_result: no result is to be stored"),
+        Column("position", INTEGER, "place in its list; 0 is delivered last"),
+        Column("size", INTEGER, "length of the message as stored", "bytes"),
+        _PROBLEM,
+        _OFFSET,
+    ),
+    # a row is an application record of a task
+    "jobs": (
+        *_where(),
+        *_KEY,
+        Column("task_id", TEXT, "task it is about"),
+        Column("status", TEXT, "as found"),
+        Column("created_at", TIME, "as found"),
+        _EXPIRES,
+        Column("expired", FLAG, "past its expiry when the snapshot was taken"),
+        Column("size", INTEGER, "serialized size in the file", "bytes"),
+        _PROBLEM,
+        _OFFSET,
+    ),
+    # a row is a write command that some witness saw
+    "commands": (
+        *_where(snapshot=False),
+        Column("source", TEXT, "evidence file, relative to the case"),
+        Column("offset", INTEGER, "where in the source: byte, or number of the entry"),
+        Column("not_before", TIME, "earliest time it can have run"),
+        Column("not_after", TIME, "latest time it can have run"),
+        Column("db", INTEGER, "database; missing where the source does not say"),
+        Column("verb", TEXT, "as spelled in the source"),
+        Column("keys", OBJECT, "list of the keys it names"),
+        Column("client", TEXT, "address of the client"),
+        Column("client_name", TEXT, "name the client had given itself"),
+    ),
+    # a row is a log line that says something
+    "events": (
+        *_where(snapshot=False),
+        Column("at", TIME, "when; the earlier end where an hour is doubled"),
+        Column("not_after", TIME, "the later end; equal to `at` where the time is exact to the source's precision"),
+        Column("source", TEXT, "log file, relative to the case"),
+        Column("line", INTEGER, "line number, from 1"),
+        Column("process", TEXT, "worker, redis or application, with the process's own name where the line has it"),
+        Column("kind", TEXT, "what it says: received, succeeded, …, server_started, purge, …"),
+        Column("task_id", TEXT, "task it names"),
+        Column("name", TEXT, "task name"),
+        Column("count", INTEGER, "how many, where the line says it (deleted=4, Purged 3 messages)"),
+        Column("seconds", REAL, "duration, where the line says it", "s"),
+        Column("text", TEXT, "the line, without its time"),
+    ),
+    # a row is one INFO answer
+    "servers": (
+        *_where(snapshot=False),
+        Column("source", TEXT, "evidence file, relative to the case"),
+        Column("at", TIME, "when it was asked"),
+        Column("at_from", TEXT, "what `at` rests on: file name, server clock or file time"),
+        Column("flavor", TEXT, "redis or valkey"),
+        Column("version", TEXT, "of the server"),
+        Column("mode", TEXT, "standalone, sentinel or cluster"),
+        Column("role", TEXT, "master or slave"),
+        Column("run_id", TEXT, "changes at every start of the server"),
+        Column("uptime", INTEGER, "uptime_in_seconds", "s"),
+        Column("started_at", TIME, "at − uptime"),
+        Column("restarted", FLAG, "another run_id, or a younger start, than the answer before"),
+        Column("counters_reset", FLAG, "CONFIG RESETSTAT ran since start or since the answer before"),
+        Column("counters_since", TIME, "from when the counters run; missing where a reset at an unknown time hides it"),
+        Column("expired_keys", INTEGER, "keys deleted by their TTL since counters_since; missing = not reported"),
+        Column("evicted_keys", INTEGER, "keys evicted since counters_since; missing = not reported"),
+        Column("used_memory", INTEGER, "as reported", "bytes"),
+        Column("maxmemory", INTEGER, "0 = no limit", "bytes"),
+        Column("maxmemory_policy", TEXT, "as reported"),
+        Column("connected_clients", INTEGER, "as reported"),
+        Column("total_commands_processed", INTEGER, "since counters_since"),
+        Column("rdb_last_save_time", TIME, "equals the start where nothing was saved"),
+        Column("aof_enabled", FLAG, "as reported"),
+    ),
+    # a row is one figure of one INFO answer
+    "counters": (
+        *_where(snapshot=False),
+        Column("source", TEXT, "evidence file, relative to the case"),
+        Column("at", TIME, "when it was asked"),
+        Column(
+            "counter",
+            TEXT,
+            "INFO field, cmdstat_<command> (calls), cmdstat_<command>.rejected_calls, errorstat_<error>, db<N>.keys, "
+            "db<N>.expires",
+        ),
+        Column("value", REAL, "as reported"),
+        Column("delta", REAL, "growth since the answer before of the same run without a reset; else missing"),
+    ),
+    # a row is a client connection as CLIENT LIST shows it
+    "clients": (
+        *_where(snapshot=False),
+        Column("source", TEXT, "evidence file, relative to the case"),
+        Column("addr", TEXT, "address and port, or socket"),
+        Column("name", TEXT, "CLIENT SETNAME"),
+        Column("user", TEXT, "ACL user"),
+        Column("db", INTEGER, "database it had selected"),
+        Column("cmd", TEXT, "its last command"),
+        Column("age", INTEGER, "since it connected", "s"),
+        Column("idle", INTEGER, "since its last command", "s"),
+        Column("lib", TEXT, "client library, where it says it"),
+    ),
+    # a row is a place in source code that deletes or expires
+    "cleanup": (
+        Column("file", TEXT, "relative to the source tree"),
+        Column("line", INTEGER, "from 1"),
+        Column("function", TEXT, "where it stands"),
+        Column("call", TEXT, "what it calls"),
+        Column("pattern", TEXT, "keys it takes, as far as that is literal"),
+        Column("settings", TEXT, "settings it reads"),
+    ),
+    # a row is a file of the case
+    "evidence": (
+        *_where(snapshot=False),
+        Column("path", TEXT, "relative to the case"),
+        Column(
+            "kind", TEXT, "what it is: snapshot, info, config, slowlog, clients, worker log, redis log, application log"
+        ),
+        Column("sha256", TEXT, "of the file as it was read"),
+        Column("size", INTEGER, "of the file", "bytes"),
+        Column("from", TIME, "from when it testifies"),
+        Column("to", TIME, "until when it testifies"),
+        Column("complete", FLAG, "read to its end, and sound"),
+        Column("stopped_at", INTEGER, "where reading stopped, if before the end: byte, or line of a log"),
+        Column("reason", TEXT, "why it was read in part"),
+    ),
+    # a row is something in the life of one task, or of the server around it
+    "timeline": (
+        Column("at", TIME, "when; the earlier end of an interval"),
+        Column("not_after", TIME, "the later end; equal to `at` where it is an instant"),
+        Column("lane", TEXT, "server, task, message, result, job or case"),
+        Column("kind", TEXT, "what happened"),
+        Column("says", TEXT, "one sentence"),
+        Column("source", TEXT, "evidence, with line, field or offset"),
+        Column("certainty", TEXT, "shown, derived or inferred"),
+    ),
+    # a row is a place where a task ID was found
+    "traces": (
+        *_where(),
+        *_KEY,
+        Column("family", TEXT, "of the key"),
+        Column(
+            "role", TEXT, "what the ID is there: id, root_id, parent_id, group_id, child, correlation_id, key or log"
+        ),
+        Column("task_id", TEXT, "the task whose record names it"),
+        Column("says", TEXT, "one sentence"),
+        Column("source", TEXT, "evidence, with line, field or offset"),
+    ),
+}
+
+
+def frame(name: str, rows: Mapping[str, Any] | Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """Rows, or columns, as the frame ``name``: every column of the schema, in its order and dtype, RangeIndex.
+
+    A column that is not given is missing throughout. A column that the schema does not know raises KeyError: the
+    schema is the one place where columns are added.
+    """
+    schema = FRAMES[name]
+    data: dict[str, Any]
+    if isinstance(rows, Mapping):
+        data = dict(rows)
+    else:
+        listed = list(rows)
+        names = dict.fromkeys(key for row in listed for key in row)
+        data = {key: [row.get(key) for row in listed] for key in names}
+    known = {column.name for column in schema}
+    if unknown := [key for key in data if key not in known]:
+        raise KeyError(f"frame {name!r} has no column {', '.join(map(repr, unknown))}")
+    length = max((len(values) for values in data.values()), default=0)
+    columns = {column.name: _typed(data.get(column.name, [None] * length), column.dtype) for column in schema}
+    return pd.DataFrame(columns)
+
+
+def _typed(values: Any, dtype: str) -> pd.Series:
+    if dtype == OBJECT:
+        return pd.Series(list(values), dtype=object)
+    if dtype == TIME and not isinstance(values, pd.Series):
+        return pd.Series(pd.to_datetime(pd.Series(list(values), dtype=object), utc=True)).astype(TIME)
+    return pd.Series(values).reset_index(drop=True).astype(dtype)
+
+
+def concat(name: str, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Frames of one schema, one under the other; of none, the empty frame."""
+    parts = [part for part in frames if len(part)]
+    if not parts:
+        return frame(name)
+    return parts[0].reset_index(drop=True) if len(parts) == 1 else pd.concat(parts, ignore_index=True)

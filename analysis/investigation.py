@@ -1,0 +1,116 @@
+"""The investigation of one task of a case: the one place that hands a case's frames to the findings.
+
+In: a ``Case`` and a task ID (or a unique beginning of one). Out: an ``Investigation``, which the notebook and the
+evidence bundle show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from analysis.case import Case
+from analysis.celery.results import body_of
+from analysis.findings.advice import DECIDES, gaps
+from analysis.findings.bulk import bulk_sentence, gone_between
+from analysis.findings.causes import CAUSES
+from analysis.findings.conclude import conclude
+from analysis.findings.inventory import known_tasks
+from analysis.findings.timeline import timeline
+from analysis.findings.traces import find_traces, known_ids, whole_id
+from analysis.findings.verdict import Gap, Verdict
+from analysis.findings.view import View
+
+
+@dataclass(frozen=True)
+class Investigation:
+    """One task, looked at: ``asked`` is the ID as it was given, ``view.task_id`` the one it stands for."""
+
+    case: Case
+    asked: str
+    view: View
+    verdict: Verdict
+
+    @cached_property
+    def timeline(self) -> pd.DataFrame:
+        """The frame ``timeline`` of this task."""
+        return timeline(self.view, self.verdict)
+
+    @cached_property
+    def traces(self) -> pd.DataFrame:
+        """The frame ``traces`` of this task."""
+        case = self.case
+        return find_traces(self.view.task_id, case.keys, case.tasks, case.messages, case.jobs, case.events)
+
+    @cached_property
+    def gone(self) -> pd.DataFrame:
+        """What went between two snapshots (``bulk.gone_between``), of the whole case."""
+        return gone_between(self.case.keys, self.view.shots)
+
+    @property
+    def bulk_finding(self) -> str:
+        """Whether keys were removed in bulk, in a sentence."""
+        return bulk_sentence(self.case.keys, self.view.shots, self.gone)
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The stored metadata of the task's last known result, decoded; empty where there is none or it is not JSON."""
+        rows = self.view.results.loc[self.view.results["serializer"].eq("json")]
+        if not len(rows):
+            return {}
+        row = rows.iloc[-1]
+        return dict(body_of(self.case.value(str(row["snapshot"]), int(row["offset"]))).meta)
+
+
+def look_into(case: Case, task_id: str) -> Investigation:
+    """Investigate one task. Raises Unusable for an ID that is empty, no text, or the beginning of several known
+    ones.
+    """
+    view = _view(case, whole_id(task_id, known_ids(case.tasks, case.messages, case.jobs, case.events)))
+    return Investigation(case, task_id, view, conclude(view, case.settings.name))
+
+
+def investigate(case: Case, task_id: str) -> Verdict:
+    """The verdict on one task of a case; see ``look_into`` for what else is known about it."""
+    return look_into(case, task_id).verdict
+
+
+def case_gaps(case: Case) -> tuple[Gap, ...]:
+    """What the case as a whole lacks, whatever task is asked about."""
+    return gaps(_view(case, ""), CAUSES)
+
+
+def holding(case: Case) -> list[str]:
+    """What a case holds and can decide, in lines for people."""
+    families = case.keys["family"].value_counts()
+    parts = [f"{number:,} {family}" for family, number in families.items()]
+    kinds = set(case.evidence["kind"])
+    can = dict.fromkeys(cause for kind, causes in DECIDES.items() if kind in kinds for cause in causes)
+    cannot = dict.fromkeys(cause for causes in DECIDES.values() for cause in causes if cause not in can)
+    lines = [f"Keys in snapshots: {len(case.keys):,}" + (f" ({', '.join(parts)})" if parts else "")]
+    tasks = known_tasks(case.tasks, case.messages, case.jobs, case.events)
+    lines.append(f"Tasks named by any witness: {len(tasks):,}")
+    if can:
+        lines.append(f"Can help to decide: {', '.join(can)}")
+    if cannot:
+        lines.append(f"Nothing here speaks of: {', '.join(cannot)}")
+    return lines
+
+
+def _view(case: Case, task_id: str) -> View:
+    return View(
+        task_id,
+        case.settings,
+        case.evidence,
+        case.keys,
+        case.tasks,
+        case.messages,
+        case.jobs,
+        case.events,
+        case.servers,
+        case.counters,
+        case.config,
+    )
