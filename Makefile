@@ -37,7 +37,7 @@ lab: $(VENV)/.installed
 lock: $(BIN)/python
 	$(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
-		--custom-compile-command 'make lock' $(LOCK) pyproject.toml -o constraints.txt
+		--custom-compile-command 'make lock  (uv, from PyPI, over pyproject.toml)' $(LOCK) pyproject.toml -o constraints.txt
 
 $(BIN)/python:
 	@$(if $(PYTHON),:,echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 2)

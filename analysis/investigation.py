@@ -20,7 +20,7 @@ from analysis.findings.causes import CAUSES
 from analysis.findings.conclude import conclude
 from analysis.findings.inventory import known_tasks
 from analysis.findings.timeline import timeline
-from analysis.findings.traces import find_traces, known_ids, whole_id
+from analysis.findings.traces import known_ids, whole_id
 from analysis.findings.verdict import Gap, Verdict
 from analysis.findings.view import View
 
@@ -38,12 +38,6 @@ class Investigation:
     def timeline(self) -> pd.DataFrame:
         """The frame ``timeline`` of this task."""
         return timeline(self.view, self.verdict)
-
-    @cached_property
-    def traces(self) -> pd.DataFrame:
-        """The frame ``traces`` of this task."""
-        case = self.case
-        return find_traces(self.view.task_id, case.keys, case.tasks, case.messages, case.jobs, case.events)
 
     @cached_property
     def gone(self) -> pd.DataFrame:

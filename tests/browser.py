@@ -52,7 +52,7 @@ class Chromium:
         self._log = folder / "chromium.log"
         port_file = folder / "profile" / "DevToolsActivePort"
         with self._log.open("wb") as log:
-            command = [binary, *FLAGS, f"--user-data-dir={port_file.parent}", "about:blank"]
+            command = [str(binary), *FLAGS, f"--user-data-dir={port_file.parent}", "about:blank"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         port, path = self._devtools(port_file)
         self._socket = create_connection(f"ws://127.0.0.1:{port}{path}", timeout=SECONDS, suppress_origin=True)
@@ -97,7 +97,7 @@ class Chromium:
     def open(
         self, html: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = "screen"
     ) -> Iterator[Page]:
-        """The page of an HTML file (or a URL), loaded, with nothing more to come. ``media`` is ``screen`` or ``print``."""
+        """The page of an HTML file or a URL, loaded, with nothing more to come. ``media``: ``screen`` or ``print``."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         try:
             session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -48,6 +49,8 @@ def _redis_servers(folders: pytest.TempPathFactory) -> Iterator[StartRedis]:
             return server
 
         yield start
+        # Celery's results unsubscribe when they are collected: those a test left behind, while there is a server still.
+        gc.collect()
 
 
 @contextmanager

@@ -142,7 +142,7 @@ class RedisServer:
         """SAVE; the path of the snapshot, which the next save overwrites."""
         client = self.client()
         client.save()
-        return self.dir / client.config_get("dbfilename")["dbfilename"]
+        return self.dir / str(client.config_get("dbfilename")["dbfilename"])
 
     def shutdown(self, *, save: bool = False) -> None:
         """SHUTDOWN, and wait for the end."""
@@ -220,7 +220,7 @@ class Worker:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the worker and its children, as the OOM killer or a power cut would. Harmless where it has ended."""
+        """SIGKILL to the worker and its children, as a power cut would. Harmless where it has ended."""
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:

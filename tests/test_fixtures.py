@@ -113,7 +113,8 @@ def test_the_browser_reports_a_breach_of_the_content_security_policy(chromium: C
 def test_a_quiet_page_is_quiet_and_is_pictured_light_and_dark(chromium: Chromium, tmp_path: Path) -> None:
     html = tmp_path / "quiet.html"
     html.write_text(
-        "<!doctype html><title>Quiet</title><style>@media (prefers-color-scheme: dark) {html {background: #000}}</style>"
+        "<!doctype html><title>Quiet</title>"
+        "<style>@media (prefers-color-scheme: dark) {html {background: #000}}</style>"
         "<div style='height:2000px'>text</div>"
     )
     with chromium.open(html, width=400, height=300) as page:

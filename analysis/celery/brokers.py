@@ -16,6 +16,8 @@ from analysis.celery.routing import Routing, Routings
 _LOOKS = 5
 _LISTS_LOOKED_AT = 64
 _HASHES_ALIKE = 16
+_FRUITLESS_HASHES = 2_000
+_FRUITLESS_LISTS = 20_000
 _MAX_HASH = 64 * 2**20
 _MESSAGE_ID = re.compile(rb'"id": ?"([^"\\]{1,250})"')
 
@@ -42,22 +44,21 @@ class Broker:
                 self.claims.claim(position, "unacked", prefix)
 
     def claim_renamed_unacked(self) -> None:
-        """Where ``unacked_key`` is another: hashes with few of their kind, without an ID in the name, that hold
-        reserved messages.
-        """
+        """Where ``unacked_key`` is another: hashes few of which are named alike, and that hold reserved messages."""
+        fruitless = 0
         small = (self.claims.keys["bytes"] < _MAX_HASH).fillna(True)
         for members in self.claims.alike(self.claims.free("hash", where=small)):
             if len(members) > _HASHES_ALIKE or IS_UUID.search(self.claims.name(members[0])):
                 continue
-            for position in members:
+            for position in members if fruitless < _FRUITLESS_HASHES else ():
                 if self.holds_reserved(position):
                     self.claims.claim(position, "unacked", self.prefix_of_tables(position))
                     self.claim_index_of(position)
+                else:
+                    fruitless += 1
 
     def claim_index_of(self, position: int) -> None:
-        """The index beside a hash of another name: a zset of the same database and size that holds the hash's delivery
-        tags.
-        """
+        """The index of a hash of another name: the zset of the same database that holds exactly its delivery tags."""
         keys = self.claims.keys
         tags = {tag for tag, _ in self.claims.read(position) or ()}
         snapshot, db = self.claims.place(position)
@@ -75,12 +76,18 @@ class Broker:
         return True
 
     def claim_lists(self) -> None:
-        """Lists by content; of lists that are named alike, all where one of the first 64 belongs to kombu."""
+        """Lists by content; of lists that are named alike, all where one of the first 64 belongs to kombu.
+
+        After 20,000 lists of others, only those that a routing table names are still looked at.
+        """
+        fruitless = 0
         for members in self.claims.alike(self.claims.free("list")):
-            found = [self.claim_list(position) for position in members[:_LISTS_LOOKED_AT]]
-            for position in members[_LISTS_LOOKED_AT:]:
-                if any(found) or self.is_bound(position):
-                    self.claim_list(position)
+            found = False
+            for number, position in enumerate(members):
+                worth = found or number < _LISTS_LOOKED_AT and fruitless < _FRUITLESS_LISTS
+                if worth or self.is_bound(position):
+                    claimed = self.claim_list(position)
+                    found, fruitless = found or claimed, fruitless + (not claimed)
 
     def claim_list(self, position: int) -> bool:
         """A list whose elements are kombu messages, or that a routing table names as a queue."""

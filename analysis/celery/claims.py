@@ -20,7 +20,7 @@ from analysis.celery.discovery import UUID
 
 UNCLAIMED = "other"
 
-_VARIABLE = rf"{UUID}|[0-9]+"
+_VARIABLE = rf"{UUID}|[0-9a-fA-F]*[0-9][0-9a-fA-F]*"
 IS_UUID = re.compile(UUID)
 
 
@@ -31,6 +31,8 @@ class Claims:
         self.keys, self.value_of = keys.reset_index(drop=True), value_of
         self.names = pa.array(self.keys["key"], pa.large_string())
         self.types = self.keys["type"].to_numpy(dtype=object, na_value="")
+        self.snapshots, self.dbs = self.keys["snapshot"].tolist(), self.keys["db"].tolist()
+        self.offsets = self.keys["offset"].tolist()
         self.family = np.full(len(keys), UNCLAIMED, dtype=object)
         self.prefix = np.full(len(keys), "", dtype=object)
         self.task_id = np.full(len(keys), None, dtype=object)
@@ -63,12 +65,12 @@ class Claims:
 
     def place(self, position: int) -> tuple[str, int]:
         """Snapshot and database of a key."""
-        return self.keys["snapshot"].iat[position], self.keys["db"].iat[position]
+        return self.snapshots[position], self.dbs[position]
 
     def read(self, position: int) -> Any:
         """The value, or None where it cannot be read."""
         try:
-            return self.value_of(self.keys["snapshot"].iat[position], self.keys["offset"].iat[position])
+            return self.value_of(self.snapshots[position], self.offsets[position])
         except ValueError:
             return None
 
@@ -78,17 +80,14 @@ class Claims:
         return _column(part[0] for part in parts), _column(part[2] for part in parts)
 
     def alike(self, positions: np.ndarray) -> list[list[int]]:
-        """``positions`` grouped by snapshot, database and name without its numbers and UUIDs."""
+        """``positions`` grouped by snapshot, database and name without its numbers and UUIDs; short names first."""
         if not len(positions):
             return []
-        chosen = self.keys.take(positions)
         names = pc.replace_substring_regex(self.names.take(pa.array(positions)), _VARIABLE, "0").to_pylist()
         groups: dict[tuple[str, int, str], list[int]] = {}
-        for position, snapshot, db, name in zip(
-            positions.tolist(), chosen["snapshot"].tolist(), chosen["db"].tolist(), names, strict=True
-        ):
-            groups.setdefault((snapshot, db, name), []).append(position)
-        return list(groups.values())
+        for position, name in zip(positions.tolist(), names, strict=True):
+            groups.setdefault((*self.place(position), name), []).append(position)
+        return [groups[place] for place in sorted(groups, key=lambda place: len(place[2]))]
 
 
 def _column(values: Iterable[str]) -> np.ndarray:

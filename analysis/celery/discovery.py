@@ -28,6 +28,7 @@ TASK_FIELDS = tuple("celery_id celery_task_id celery_task celery_uuid task_id ta
 WORK_FIELDS = frozenset(
     (*TASK_FIELDS, "task", "task_name", "job_id", "job_type", "worker", "enqueued_at", "queue", "retries", "attempts")
 )
+CELERYS_OWN = r"celery-task(set)?-meta-|chord-unlock-|_kombu\.|unacked"
 NOT_WORK = r"(?i)(^|[^a-z])(session|sess|cache|cached|lock|mutex|token|csrf|ratelimit|throttle)s?([^a-z]|$)"
 
 _WORK_NAME = re.compile(r"(?i)(?<![a-z])(job|task|celery)s?(?![a-z])")
@@ -39,10 +40,8 @@ _MAX_RECORD = 2**20
 
 
 class _Shape(NamedTuple):
-    """Keys of one snapshot, database and type whose names differ only in the ID."""
+    """Keys of one type whose names differ only in the ID; of all snapshots, so that each is told the same in all."""
 
-    snapshot: str
-    db: int
     type: str
     before: str
     after: str
@@ -68,10 +67,12 @@ def discovered_jobs(keys: pd.DataFrame, value_of: ValueOf, known: Set[str]) -> d
     """Position in ``keys`` → task ID, for the keys that are taken for job records. The rule:
 
     - Only hashes and strings whose name holds a UUID (dashed, or 32 hex digits), or, behind a ``:``, ``/`` or ``|``, a
-      ``known`` task ID of six characters or more. Never those whose name speaks of a session, cache, lock or token.
-    - Keys that differ only in that ID are judged together, on up to 40 of them. At least half of these must look like a
-      record: a hash, or a JSON object, with a status or state that is a word of a job's life (queued, running,
-      completed, …).
+      ``known`` task ID of six characters or more. Never those whose name speaks of a session, cache, lock or token, nor
+      names of Celery's own that are not what they say.
+    - Keys that differ only in that ID are judged together, of all databases and snapshots, on up to 40 of them. At
+      least half of these must look like a record: a hash, or a JSON object, with a status or state that is a word of a
+      job's life (queued, running, completed, …). Where some of the IDs in the names are known, those keys are judged
+      for all, and any text will do as their state.
     - And they must have to do with tasks: an ID of the sample, in the name or in a field, is a known one; or the name
       says job or task; or half of them have a field that only work has (task, task_name, celery_id, worker,
       enqueued_at, …). So neither orders, payments nor users become jobs because they have a status and a time of
@@ -84,9 +85,13 @@ def discovered_jobs(keys: pd.DataFrame, value_of: ValueOf, known: Set[str]) -> d
     found: dict[int, str] = {}
     shapes = _shapes(keys, known)
     for shape, members in sorted(shapes.items(), key=lambda item: -len(item[1]))[:_MAX_SHAPES]:
-        step = max(1, len(members) // _SAMPLE)
-        sample = [(member.task_id, member.record(value_of)) for member in members[::step][:_SAMPLE]]
-        alike = [(task_id, record) for task_id, record in sample if record is not None and _is_job(record)]
+        of_known = [member for member in members if member.task_id in known]
+        judged = of_known or members
+        step = max(1, len(judged) // _SAMPLE)
+        sample = [(member.task_id, member.record(value_of)) for member in judged[::step][:_SAMPLE]]
+        alike = [
+            (task_id, record) for task_id, record in sample if record and _is_job(record, any_state=bool(of_known))
+        ]
         if 2 * len(alike) < len(sample):
             continue
         field = _task_field(alike, known)
@@ -104,7 +109,8 @@ def _shapes(keys: pd.DataFrame, known: Set[str]) -> dict[_Shape, list[_Member]]:
     """Candidates by UUID in the name, else by a known ID at its end."""
     shapes: dict[_Shape, list[_Member]] = {}
     names = pa.array(keys["key"], pa.large_string())
-    usable = keys["type"].isin(("hash", "string")).to_numpy() & ~_booleans(pc.match_substring_regex(names, NOT_WORK))
+    barred = pc.or_(pc.match_substring_regex(names, NOT_WORK), pc.match_substring_regex(names, CELERYS_OWN))
+    usable = keys["type"].isin(("hash", "string")).to_numpy() & ~_booleans(barred)
     remaining = pa.array(usable.nonzero()[0])
     patterns = [rf"(?s)^(?P<before>.*?)(?P<id>{UUID})(?P<after>.*)$"]
     if known:
@@ -119,19 +125,19 @@ def _shapes(keys: pd.DataFrame, known: Set[str]) -> dict[_Shape, list[_Member]]:
         positions = remaining.filter(matched).to_numpy()
         ids = parts.filter(matched).to_pylist()
         for row, part in zip(_placed(keys, positions), ids, strict=True):
-            position, snapshot, db, kind, offset, small = row
-            shape = _Shape(snapshot, db, kind, part["before"], part.get("after", ""))
+            position, kind, snapshot, offset, small = row
+            shape = _Shape(kind, part["before"], part.get("after", ""))
             shapes.setdefault(shape, []).append(_Member(position, part["id"], snapshot, offset, small))
         remaining = remaining.filter(pc.invert(matched))
     return shapes
 
 
 def _placed(keys: pd.DataFrame, positions: Any) -> Iterator[tuple[Any, ...]]:
-    """(position, snapshot, db, type, offset, small enough for a record) of the keys at ``positions``."""
+    """(position, type, snapshot, offset, small enough for a record) of the keys at ``positions``."""
     chosen = keys.take(positions)
     large = (chosen["bytes"] > _MAX_RECORD) | ((chosen["type"] == "hash") & (chosen["length"] > _MAX_FIELDS))
     small = ~large.fillna(False).to_numpy(dtype=bool)
-    places = rows(chosen, "snapshot", "db", "type", "offset")
+    places = rows(chosen, "type", "snapshot", "offset")
     return ((at, *place, fits) for at, place, fits in zip(positions.tolist(), places, small.tolist(), strict=True))
 
 
@@ -140,9 +146,9 @@ def _others(keys: pd.DataFrame, shape: _Shape, found: dict[int, str]) -> Iterato
     if not shape.before:
         return
     names = pa.array(keys["key"], pa.large_string())
-    same = (keys["snapshot"] == shape.snapshot) & (keys["db"] == shape.db) & (keys["type"] == shape.type)
     named = _booleans(pc.and_(pc.starts_with(names, shape.before), pc.ends_with(names, shape.after)))
-    for position, snapshot, _, _, offset, small in _placed(keys, (same.to_numpy(dtype=bool) & named).nonzero()[0]):
+    alike = named & (keys["type"] == shape.type).to_numpy(dtype=bool)
+    for position, _, snapshot, offset, small in _placed(keys, alike.nonzero()[0]):
         name = names[position].as_py()
         task_id = name[len(shape.before) : len(name) - len(shape.after)]
         if position not in found and task_id and not _HAS_UUID.search(task_id):
@@ -158,8 +164,9 @@ def _task_of(member: _Member, field: str | None, value_of: ValueOf) -> str:
     return (record.task_id(field) if record and field else None) or member.task_id
 
 
-def _is_job(record: JobRecord) -> bool:
-    return (record.status or "").strip().lower() in STATES
+def _is_job(record: JobRecord, *, any_state: bool = False) -> bool:
+    status = (record.status or "").strip().lower()
+    return status in STATES or (any_state and bool(status))
 
 
 def _is_work(shape: _Shape, sample: list[tuple[str, JobRecord]], known: Set[str]) -> bool:

@@ -155,7 +155,7 @@ def _claim_results(claims: Claims) -> None:
 
 
 def _claim_groups(claims: Claims) -> None:
-    positions, before, after = _marked(claims, GROUP_META, "string", "zset", "list", "set")
+    positions, before, after = _marked(claims, GROUP_META, "string", "zset", "list", "set", counter=True)
     for position, prefix, name in zip(positions.tolist(), before, after, strict=True):
         group, kind = name[:-2], claims.types[position]
         of_chord = group and kind in _CHORD_TYPES.get(name[-2:], ())
@@ -163,37 +163,41 @@ def _claim_groups(claims: Claims) -> None:
             claims.claim(position, "chord", prefix, group)
         elif kind == "string":
             claims.claim(position, "group_result", prefix, name)
-    positions, before, after = _marked(claims, CHORD_UNLOCK, "string")
+    positions, before, after = _marked(claims, CHORD_UNLOCK, "string", counter=True)
     claims.claim(positions, "chord", before, after)
 
 
-def _marked(claims: Claims, marker: str, *types: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _marked(
+    claims: Claims, marker: str, *types: str, counter: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keys whose name holds ``marker`` and something behind it, as (positions, text before, text behind).
 
-    Strings behind a prefix count only where one of the first five of that prefix holds what Celery could have stored:
+    Strings behind a prefix count only where one of five with that prefix holds what Celery could have stored:
     neither ``lock:celery-task-meta-…`` nor a cached page about results is a result.
     """
     positions = claims.holding(marker, *types)
     before, after = claims.split(positions, marker)
     keep = after != ""
     for prefix in list(dict.fromkeys(before[before != ""].tolist()))[:_MAX_PREFIXES]:
-        strings = positions[(before == prefix) & (claims.types[positions] == "string")][:_LOOKS]
-        if len(strings) and not any(_could_be_celery(claims, position) for position in strings.tolist()):
+        strings = positions[(before == prefix) & (claims.types[positions] == "string")]
+        some = strings[:: max(1, len(strings) // _LOOKS)][:_LOOKS].tolist()
+        if some and not any(_is_celerys(claims, position, counter) for position in some):
             keep &= before != prefix
     return positions[keep], before[keep], after[keep]
 
 
-def _could_be_celery(claims: Claims, position: int) -> bool:
+def _is_celerys(claims: Claims, position: int, counter: bool) -> bool:
+    """Whether a string could be metadata or, where ``counter``, a chord's count or claim; what is not read could be."""
     length = claims.keys["length"].iat[position]
     if pd.isna(length) or length > 2**20 or not isinstance(value := claims.read(position), bytes):
         return True
+    if counter and _CHORD_STRING.fullmatch(value):
+        return True
     stored = unpack(value)
     if stored.serializer == "json":
-        # a chord's counter, or metadata; cut off, it is still metadata
-        if isinstance(stored.data, dict):
-            return not {"status", "result"}.isdisjoint(stored.data)
-        return stored.data is None or isinstance(stored.data, int)
-    return stored.serializer != "unknown" or bool(stored.compression) or bool(_CHORD_STRING.fullmatch(value))
+        # JSON that is damaged has no data, and is still metadata
+        return stored.data is None or isinstance(stored.data, dict) and not {"status", "result"}.isdisjoint(stored.data)
+    return stored.serializer != "unknown" or bool(stored.compression)
 
 
 def _is_chord_counter(claims: Claims, position: int) -> bool:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 BLOCK = 1 << 20
 LONGEST_LINE = 64 << 10
 # A log compresses ten to fifty times, text made to fill a disk a thousand times.
-LARGEST_INFLATED = 1 << 30
+LARGEST_INFLATED = 256 << 20
 MOST_INFLATED = 250
 
 _GZIP = b"\x1f\x8b"
@@ -22,7 +22,7 @@ _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
 class LogLines:
-    """Iterates ``(number, line)``, numbers from 1, lines without their end, of over-long ones the first 64 KiB.
+    """Iterates ``(number, line)``: numbers from 1, lines without their end, of over-long ones the first 64 KiB, no empty ones.
 
     Runs of NUL at the start of a line, as a rotation by copying leaves them, are passed over. After the iteration ``count`` is the
     number of lines, and where not all could be read ``complete`` is False and ``reason`` says why.
@@ -47,7 +47,8 @@ class LogLines:
                 lines[0], held = held, None
             for line in lines:
                 self.count += 1
-                yield self.count, _trimmed(line)
+                if line:
+                    yield self.count, _trimmed(line)
             if len(rest) > LONGEST_LINE:
                 rest = rest.lstrip(b"\0")
                 if len(rest) > LONGEST_LINE:

@@ -40,20 +40,21 @@ class Head(NamedTuple):
 _HM = rb"(?P<hm>\d\d:\d\d)"
 _S = rb"(?::(?P<s>\d\d)(?:[.,](?P<f>\d{1,9}))?)?"
 _Z = rb"(?:\x20?(?P<z>Z|UTC|GMT|[+-]\d\d:?(?:\d\d)?)(?![\w:]))?"
-_ISO = rb"(?P<y>\d{4})(?P<sep>[-/])(?P<m>\d\d)(?P=sep)(?P<d>\d\d)[T\x20]" + _HM + _S + _Z
-_DMY = rb"(?P<d>\d{1,2})[-/\x20](?P<b>[A-Z][a-z]{2})[-/\x20](?P<y>\d{4})[:,\x20]{1,2}" + _HM + _S + _Z
+_ISO = rb"(?P<when>(?P<y>\d{4})(?P<sep>[-/])(?P<m>\d\d)(?P=sep)(?P<d>\d\d)[T\x20]" + _HM + rb")" + _S + _Z
+_DMY = rb"(?P<when>(?P<d>\d{1,2})[-/\x20](?P<b>[A-Z][a-z]{2})[-/\x20](?P<y>\d{4})[:,\x20]{1,2}" + _HM + rb")" + _S + _Z
 _MDY = rb"(?P<b>[A-Z][a-z]{2})\x20(?P<d>[\x20\d]\d)\x20" + _HM + _S + rb"(?:\x20(?P<y>\d{4})(?!\d))?"
 _UNIX = rb"(?P<u>\d{10})(?:\.(?P<f>\d{1,9}))?(?!\d)"
 _MILLI = rb"(?P<u>\d{10})(?P<f>\d{3})(?!\d)"
+_DAY = ("y", "m", "b", "d", "hm")
 
 # What may stand before a time: a level, a bracketed word, a syslog priority, the client of a request, a name of logfmt.
 _BEFORE = (
     rb"(?:<\d{1,3}>\d?\x20?)?"
     rb"(?:(?:\[?(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL|TRACE)\]?[\s:|,-]{1,8}|\[[^\]\s]{1,60}\]\x20"
     rb"|level=\w{1,10}\x20)){0,3}"
-    rb"(?:[\[(\"']|(?:[A-Z][a-z]{2},\x20)|(?:time|ts|timestamp|datetime|at)=\"?){0,2}"
+    rb"(?:[\[(\"']|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?\x20|(?:time|ts|timestamp|datetime|at)=\"?){0,2}"
 )
-_REQUEST = rb"[^\s\[\]]{1,80}\x20[^\s\[\]]{1,80}\x20[^\[\]\"]{1,80}\x20\["
+_CLIENT = rb"[^\s\[\]]{1,80}\x20[^\s\[\]]{1,80}\x20[^\[\]\"]{1,80}\x20\["
 _AFTER = rb"[\])\"']?[\x20:|,-]*"
 
 # Celery's worker_log_format and worker_task_log_format, and variants that keep its [time: LEVEL/process].
@@ -77,14 +78,19 @@ _PLAIN = tuple(
     for pattern in (
         _BEFORE + _ISO + _AFTER,
         _BEFORE + _DMY + _AFTER,
-        _REQUEST + _DMY + _AFTER,
+        _CLIENT + _DMY + _AFTER,
         _BEFORE + _MDY + _AFTER,
         rb"\[?" + _UNIX + rb"\]?[\x20:,]\x20?",
         rb"\[?" + _MILLI + rb"\]?[\x20:,]\x20?",
     )
 )
-_YEARLESS = _PLAIN[3]
-_ANY_TIME = tuple(re.compile(pattern) for pattern in (_ISO, rb"(?:[A-Z][a-z]{2},\x20)?" + _DMY, _MDY, _UNIX, _MILLI))
+_REQUEST, _YEARLESS = _PLAIN[2], _PLAIN[3]
+_ANY_TIME = tuple(
+    re.compile(rb"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?\x20)?" + pattern) for pattern in (_ISO, _DMY, _MDY, _UNIX, _MILLI)
+)
+_JSON_TIME = re.compile(rb'"(?:asctime|@?timestamp|time|ts|datetime)"\s{0,3}:\s{0,3}"(?P<time>[^"]{10,60})"')
+# A line may carry a head within a head; more than that is no log.
+_DEEPEST = 3
 # What a container, a journal or a collector puts in front of a line that has a head of its own.
 _SERVICE = re.compile(rb"[\w./-]{1,60}\s{0,20}\|\x20")
 _CARRIER = re.compile(rb"std(?:out|err)\x20[FP]\x20|[\w./@-]{1,80}\x20[\w./@-]{1,80}(?:\[[\w.-]{1,40}\])?:\x20|[\w./-]{1,60}\[[\w./-]{1,40}\]:\x20")
@@ -102,18 +108,21 @@ class HeadReader:
 
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
-        self._minutes: dict[tuple[bytes, ...], tuple[int, int] | None] = {}
+        self._minutes: dict[tuple[Any, ...], tuple[int, int] | None] = {}
         self._usual: re.Pattern[bytes] | None = None
         self._last: int | None = None
 
     def read(self, line: bytes) -> Head | None:
         """The line's head, or None where it has no time of its own and so belongs to the line before it."""
+        return self._read(line, _DEEPEST)
+
+    def _read(self, line: bytes, depth: int) -> Head | None:
         first = line[:1]
         if first == b"[" and (found := _CELERY.match(line)):
             times = self._times(found)
             return Head(*times, line[found.end() :], "worker", _text(found["process"])) if times else None
         if first == b"{":
-            return self._json(line)
+            return self._json(line, depth)
         if first.isdigit() and (found := _REDIS.match(line)):
             return self._redis(line, found)
         if first == b"p" and (found := _LOGFMT.match(line)):
@@ -121,13 +130,12 @@ class HeadReader:
         if first == b"-" and (found := _BANNER.match(line)):
             times = self._times(found)
             return Head(*times, line, "worker") if times else None
-        return self._plain(line)
+        return self._plain(line, depth)
 
-    def _plain(self, line: bytes) -> Head | None:
+    def _plain(self, line: bytes, depth: int) -> Head | None:
         """A head of no form in particular; if another follows it, that one's, unless only the outer time has an offset."""
-        service = _SERVICE.match(line)
-        if service:
-            return self.read(line[service.end() :])
+        if depth and (service := _SERVICE.match(line)):
+            return self._read(line[service.end() :], depth - 1)
         for pattern in (self._usual, *_PLAIN) if self._usual else _PLAIN:
             if found := pattern.match(line):
                 break
@@ -139,21 +147,24 @@ class HeadReader:
             return None
         at, until = times or (None, None)
         message = line[found.end() :]
+        if pattern is _REQUEST:
+            # Who asked stands before the time.
+            message = line[: found.start("d") - 1] + message
         carrier = _CARRIER.match(message)
-        inner = self._inner(message[carrier.end() :] if carrier else message)
+        inner = self._inner(message[carrier.end() :] if carrier else message, depth)
         if inner is None:
             return Head(at, until, message)
-        has_offset = found.groupdict().get("z") is not None or "u" in found.groupdict()
-        return inner._replace(at=at, until=until) if has_offset and at is not None or inner.at is None else inner
+        told = found.groupdict()
+        has_offset = told.get("z") is not None or told.get("u") is not None
+        return inner._replace(at=at, until=until) if (has_offset and at is not None) or inner.at is None else inner
 
-    def _inner(self, message: bytes) -> Head | None:
-        if message[:1] in (b"[", b"{", b"p") or message[:1].isdigit():
-            usual = self._usual
-            try:
-                return self.read(message)
-            finally:
-                self._usual = usual
-        return None
+    def _inner(self, message: bytes, depth: int) -> Head | None:
+        if not depth or not (message[:1] in (b"[", b"{", b"p") or message[:1].isdigit()):
+            return None
+        usual = self._usual
+        inner = self._read(message, depth - 1)
+        self._usual = usual
+        return inner
 
     def _redis(self, line: bytes, found: re.Match[bytes]) -> Head | None:
         if found["signal"] or found["milli"]:
@@ -168,13 +179,15 @@ class HeadReader:
         message = line[found.end() :].rstrip().removesuffix(b'"')
         return Head(*times, message, "redis", _ROLES.get(found["role"], "")) if times else None
 
-    def _json(self, line: bytes) -> Head | None:
+    def _json(self, line: bytes, depth: int) -> Head | None:
         try:
-            fields = json.loads(line)
+            fields = json.loads(line.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
-            return None
+            fields = None
         if not isinstance(fields, dict):
-            return None
+            found = _JSON_TIME.search(line)
+            times = self.time_of(found["time"]) if found else None
+            return Head(*times, line) if times else None
         if isinstance(record := fields.get("record"), dict):
             fields = {**fields, **record}
         name = next((name for name in _MESSAGE_FIELDS if isinstance(fields.get(name), str)), "")
@@ -182,7 +195,7 @@ class HeadReader:
         message = str(fields.get(name, "")).rstrip("\n").encode("utf-8", "backslashreplace")
         process = next((str(fields[key]) for key in _PROCESS_FIELDS if isinstance(fields.get(key), str)), "")
         rest = {key: value for key, value in fields.items() if key not in (name, "record", *_TIME_FIELDS)}
-        if inner := self._inner(message):
+        if inner := self._inner(message, depth):
             return inner._replace(at=times[0], until=times[1]) if times else inner
         return Head(*(times or (None, None)), message, "", process, rest)
 
@@ -206,34 +219,33 @@ class HeadReader:
         return None
 
     def _times(self, found: re.Match[bytes], prefix: str = "") -> tuple[int, int] | None:
-        parts = {name.removeprefix(prefix): value for name, value in found.groupdict().items() if name.startswith(prefix)}
-        fraction = parts.get("f")
+        groups = found.re.groupindex
+        fraction = found[prefix + "f"]
         within = int(fraction[:6].ljust(6, b"0")) if fraction else 0
-        if unix := parts.get("u"):
-            at = int(unix) * SECOND + within
-            times = (at, at if fraction else at + SECOND - 1)
-        else:
-            key = tuple(parts.get(name) or b"" for name in ("y", "m", "b", "d", "hm", "z"))
-            minute = self._minutes[key] if key in self._minutes else self._remember(key)
-            if minute is None:
-                return None
-            seconds = parts["s"]
-            within += int(seconds) * SECOND if seconds else 0
-            if within > 61 * SECOND:
-                return None
-            span = 0 if fraction else SECOND - 1 if seconds else 60 * SECOND - 1
-            times = (minute[0] + within, minute[1] + within + span)
-        self._last = times[0]
-        return times
+        if "u" in groups:
+            self._last = int(found["u"]) * SECOND + within
+            return self._last, self._last + (0 if fraction else SECOND - 1)
+        minute = self._remembered(found, prefix) if prefix + "when" in groups else self._minute_of(found, prefix)
+        seconds = found[prefix + "s"]
+        if minute is None or (seconds and seconds > b"60"):
+            return None
+        within += int(seconds) * SECOND if seconds else 0
+        span = 0 if fraction else SECOND - 1 if seconds else 60 * SECOND - 1
+        self._last = minute[0] + within
+        return self._last, minute[1] + within + span
 
-    def _remember(self, key: tuple[bytes, ...]) -> tuple[int, int] | None:
-        if len(self._minutes) > _MOST_REMEMBERED:
-            self._minutes.clear()
-        minute = self._minute(*key)
-        if key[0]:
-            # Without a year the answer changes with the lines before.
-            self._minutes[key] = minute
-        return minute
+    def _remembered(self, found: re.Match[bytes], prefix: str) -> tuple[int, int] | None:
+        key = found.group(prefix + "when", prefix + "z")
+        if key not in self._minutes:
+            if len(self._minutes) > _MOST_REMEMBERED:
+                self._minutes.clear()
+            self._minutes[key] = self._minute_of(found, prefix)
+        return self._minutes[key]
+
+    def _minute_of(self, found: re.Match[bytes], prefix: str) -> tuple[int, int] | None:
+        told = found.groupdict()
+        year, month, name, day, hm = (told.get(prefix + part) or b"" for part in _DAY)
+        return self._minute(year, month, name, day, hm, told.get(prefix + "z") or b"")
 
     def _minute(self, year: bytes, month: bytes, name: bytes, day: bytes, hm: bytes, offset: bytes) -> tuple[int, int] | None:
         """The earliest and the latest µs at which a minute of the log's clock can have begun."""

@@ -11,13 +11,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
-from analysis.findings.traces import find_traces
-from analysis.findings.view import ENDED, View
+from analysis.findings.view import ENDED, SLACK, View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count, duration
-
-# Clocks of a worker and of Redis may differ, and Celery stamps date_done some milliseconds before it stores.
-SLACK = pd.Timedelta(seconds=2)
 
 
 @rule("worker-had-it", rests_on="a worker logs a task when it has received it (celery/worker/strategy.py)")
@@ -46,7 +42,7 @@ def expiry(view: View) -> Iterator[Finding]:
     due, missed = view.expires, view.missed_by("result")
     if due is None or view.as_of is None or len(view.held("result")):
         return
-    weigh_by = {"recorded": DECISIVE + SUPPORTIVE, "stated": DECISIVE, "observed": DECISIVE, "assumed": STRONG}
+    weigh_by = {"stated": DECISIVE, "observed": DECISIVE, "assumed": STRONG}
     if missed is not None and missed < due.at - SLACK:
         shown = missed != view.stated.noticed_at
         by = f"by {at(missed)}" if shown else f"at {at(missed)}, as reported,"
@@ -54,6 +50,8 @@ def expiry(view: View) -> Iterator[Finding]:
         says = f"It was gone {by} {early} before it was due to expire ({at(due.at)})."
         weight = -(SHOWN - 15) if due.says == "recorded" and shown else -DECISIVE
         yield Finding("gone-early", "result", due.source, says, {"natural_expiry": weight}, event="result expiry")
+    elif due.says == "recorded":
+        return  # `expired-in-file` says it, from the snapshot itself
     elif due.at <= view.as_of:
         says = f"It was due to expire at {at(due.at)} ({_basis(view)}), before the case ends."
         yield Finding(
@@ -66,8 +64,6 @@ def expiry(view: View) -> Iterator[Finding]:
 
 def _basis(view: View) -> str:
     assert view.expires is not None
-    if view.expires.says == "recorded":
-        return "as a snapshot records"
     return (
         f"stored at {view.stored.at:%H:%M:%S} UTC, kept {duration(view.retention.seconds)}, {view.retention.certainty}"
         if view.stored
@@ -143,7 +139,7 @@ def job_expiry(view: View) -> Iterator[Finding]:
     rests_on="each publish is one LPUSH (kombu/transport/redis.py), and commandstats counts them since start",
 )
 def pushes_accounted(view: View) -> Iterator[Finding]:
-    traces = find_traces(view.task_id, view.keys, view.tasks, view.messages, view.jobs, view.events)
+    traces = view.traces
     if len(traces) and not (len(view.records) and len(traces) == len(view.records)):
         return
     for server, answers in view.servers.groupby("server"):

@@ -11,8 +11,8 @@ from math import log10
 import pandas as pd
 
 from analysis.findings.rules import COMPATIBLE, DECISIVE, SHOWN, STRONG, WEAK, rule
-from analysis.findings.traces import find_traces, nearly
-from analysis.findings.view import View
+from analysis.findings.traces import nearly
+from analysis.findings.view import SLACK, View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count, duration, listed
 
@@ -128,7 +128,9 @@ def expired_in_file(view: View) -> Iterator[Finding]:
         past = view.past(record)
         if not len(past) or len(view.held(record)):
             continue
-        row = past.iloc[-1]
+        row, missed = past.iloc[-1], view.missed_by(record)
+        if missed is not None and missed < row["expires_at"] - SLACK:
+            continue
         when = f"its expiry, {at(row['expires_at'])}, is written beside it in {row['snapshot']}"
         life, policy = _life(view, record, row), _policy(view, record)
         shortened = life is not None and policy is not None and policy > 0 and life < policy * 0.99 - 2
@@ -209,8 +211,8 @@ def keyspace_after(view: View) -> Iterator[Finding]:
 
 @rule("another-kind-of-id", rests_on="group and chord IDs are no task IDs; root and parent IDs are (celery/canvas.py)")
 def another_kind_of_id(view: View) -> Iterator[Finding]:
-    own = len(view.results) + len(view.waiting) + len(view.log)
-    traces = find_traces(view.task_id, view.keys, view.tasks, view.messages, view.jobs, view.events)
+    own = len(view.results) + len(view.waiting) + len(view.own_log)
+    traces = view.traces
     chord = traces["family"].eq("chord")
     others = traces.loc[traces["role"].isin(("group_id", "root_id", "parent_id")) | chord]
     if own or not len(others):
@@ -243,7 +245,7 @@ def nearly_a_known_id(view: View) -> Iterator[Finding]:
 
 @rule("own-id", rests_on="a worker logs, and a result holds, the task's own ID")
 def own_id(view: View) -> Iterator[Finding]:
-    own = pd.concat([view.results["snapshot"], view.waiting["snapshot"], view.log["source"]])
+    own = pd.concat([view.results["snapshot"], view.waiting["snapshot"], view.own_log["source"]])
     if len(own):
         says = "The ID is a task's own: a record or a log line carries it as such."
         for record in NOUN:

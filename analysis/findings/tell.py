@@ -137,12 +137,12 @@ def _restart(view: View, records: Mapping[str, Record]) -> str:
         return ""
     last = started.iloc[-1]
     if last > began.at:
-        return f"The server was restarted on {_to_the_second(last)}, after the task had begun."
+        return f"The server restarted on {_to_the_second(last)}, after the task had begun."
     phrase = "the task began" if began is view.received else "the result was stored"
     before = duration((began.at - last).total_seconds())
     return (
-        f"The server had been started on {_to_the_second(last)}, {before} before {phrase}, "
-        "and not again since: too early to have cost it anything."
+        f"The server had last restarted on {_to_the_second(last)}, {before} before {phrase}: too early to have cost it "
+        "anything, for what did not exist yet cannot be lost."
     )
 
 

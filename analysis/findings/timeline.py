@@ -17,7 +17,22 @@ from analysis.findings.view import View
 from analysis.findings.words import count, duration
 from analysis.frames import frame
 
-_SERVER_KINDS = ("server_started", "server_ready", "flush", "snapshot_saved", "server_stopped")
+# Log lines of the server (evidence/log_events.py) that change, or may have changed, what it holds.
+_SERVER_KINDS = (
+    "server_started",
+    "rdb_loaded",
+    "expired_on_load",
+    "load_failed",
+    "saved_by_server",
+    "shutdown_requested",
+    "server_stopped",
+    "server_crashed",
+    "became_replica",
+    "became_master",
+    "resync_flush",
+    "aof_truncated",
+    "flush",
+)
 
 
 def timeline(view: View, verdict: Verdict) -> pd.DataFrame:
@@ -64,8 +79,6 @@ def _server(view: View) -> list[dict[str, Any]]:
     started = [row["at"] for row in rows]
     for line in logged.itertuples():
         if line.kind == "server_started" and any(abs((line.at - at).total_seconds()) < 5 for at in started):
-            continue
-        if line.kind == "server_ready":
             continue
         rows.append(
             _row("server", line.kind, line.at, str(line.text)[:200], f"{line.source}:{line.line}", until=line.not_after)

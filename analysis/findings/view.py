@@ -12,12 +12,18 @@ from functools import cached_property
 import pandas as pd
 
 from analysis.findings.bulk import looks
+from analysis.findings.traces import find_traces
 from analysis.findings.ttl import Retention, retention
 from analysis.settings import Settings
 
 # Kinds of log lines (evidence/logs.py) that say how a task ended, or that a worker had it.
 ENDED = ("succeeded", "failed")
-TAKEN = ("received", *ENDED, "retried", "ignored", "rejected")
+TAKEN = ("received", "started", *ENDED, "retried", "ignored", "rejected", "revoked")
+# Kinds whose line names an ID without saying that it is a task's own.
+NAMING = ("mentioned", "chord_failed", "group_gone", "purge", "delete", "flush", "not_done")
+
+# Clocks of a worker and of Redis may differ, and Celery stamps date_done some milliseconds before it stores.
+SLACK = pd.Timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,16 @@ class View:
     @cached_property
     def log(self) -> pd.DataFrame:
         return self.events.loc[self.events["task_id"].eq(self.task_id)]
+
+    @cached_property
+    def traces(self) -> pd.DataFrame:
+        """Every place that names the ID (``traces.find_traces``)."""
+        return find_traces(self.task_id, self.keys, self.tasks, self.messages, self.jobs, self.events)
+
+    @cached_property
+    def own_log(self) -> pd.DataFrame:
+        """The lines of ``log`` that say the ID is a task's own."""
+        return self.log.loc[~self.log["kind"].isin(NAMING)]
 
     def rows(self, record: str) -> pd.DataFrame:
         """This task's rows for one record: result, job or message."""

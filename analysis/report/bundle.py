@@ -95,7 +95,8 @@ def _write_parts(looked: Investigation, folder: Path) -> None:
     case, view = looked.case, looked.view
     latest = in_latest(case.keys, view.shots)
     _write_json(
-        folder / "task_traces.json", {"task_id": view.task_id, "asked": looked.asked, "traces": rows(looked.traces)}
+        folder / "task_traces.json",
+        {"task_id": view.task_id, "asked": looked.asked, "traces": rows(looked.view.traces)},
     )
     _write_json(
         folder / "bulk_patterns.json",

@@ -1,17 +1,14 @@
-"""Keys and values for the tests of analysis.celery: from plain Python data, or read from a live server."""
+"""Keys and values for the tests of analysis.celery, from plain Python data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
-import pytest
-import redis
 
 from analysis.frames import frame
 
-Values = Mapping[tuple[str, int], Any]
 Keys = tuple[pd.DataFrame, Callable[[str, int], Any]]
 
 
@@ -53,44 +50,3 @@ def keys_of(values: Mapping[Any, Any], **columns: Any) -> Keys:
         return sorted(value) if isinstance(value, set) else value
 
     return frame("keys", rows), value_of
-
-
-@pytest.fixture
-def made() -> Callable[..., Keys]:
-    """Makes keys and value_of from a dict."""
-    return keys_of
-
-
-@pytest.fixture
-def stream() -> type[Stream]:
-    return Stream
-
-
-def read_live(databases: Sequence[redis.Redis]) -> Keys:
-    """All keys and values of a live server, from a client for each database, as the RDB reader would give them."""
-    found: dict[tuple[int, bytes], Any] = {}
-    expiry: list[int] = []
-    for db, client in enumerate(databases):
-        for key in sorted(client.scan_iter(count=1000)):
-            kind = client.type(key)
-            value: Any = None
-            if kind == b"string":
-                value = client.get(key)
-            elif kind == b"list":
-                value = client.lrange(key, 0, -1)
-            elif kind == b"set":
-                value = set(client.smembers(key))
-            elif kind == b"hash":
-                value = list(client.hgetall(key).items())
-            elif kind == b"zset":
-                value = client.zrange(key, 0, -1, withscores=True)
-            if value is not None:
-                found[db, key] = value
-                expiry.append(client.pttl(key))
-    keys, value_of = keys_of(found)
-    now = pd.Timestamp.now("UTC")
-    keys["expires_at"] = pd.Series(
-        [now + pd.Timedelta(left, "ms") if left >= 0 else pd.NaT for left in expiry], dtype="datetime64[us, UTC]"
-    )
-    return keys, value_of
-

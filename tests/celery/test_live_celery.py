@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import runpy
 import time
 import uuid
@@ -18,7 +19,7 @@ import pytest
 from analysis.celery.families import FAMILIES, name_families
 from analysis.celery.messages import message_body, messages_frame, replies
 from analysis.celery.results import body_of, tasks_frame
-from tests.celery.conftest import read_live
+from analysis.evidence.rdb import read_rdb
 from tests.servers import RedisServer, Worker
 
 SHOP = """
@@ -95,7 +96,10 @@ def shop(
         apps = runpy.run_path(str(module))["apps"]
     for number in apps:
         start_worker_for_module(module, env={**environment, "SHOP_APP": str(number)})
-    return run_shop(server, apps)
+    shop = run_shop(server, apps)
+    # a result object that dies after its server tries for seconds to reach it
+    gc.collect()
+    return shop
 
 
 def wait_for(told: Callable[[], Any], seconds: float = 30) -> None:
@@ -158,9 +162,13 @@ def run_shop(server: RedisServer, apps: dict[int, Any]) -> Shop:
         given_back = connection.SimpleQueue("nobody")
         given_back.get(timeout=5).requeue()
     ask_and_go(apps[5])
-    wait_for(lambda: database[5].keys("*.reply.celery.pidbox"))
-    keys, value_of = read_live(database)
-    return Shop(name_families(keys, value_of), value_of, ids, eta)
+    wait_for(lambda: database[5].keys("????????-*.reply.celery.pidbox"))
+    snapshot = read_rdb(server.save())
+
+    def value_of(_: str, offset: int) -> Any:
+        return snapshot.value(offset)
+
+    return Shop(name_families(snapshot.keys, value_of), value_of, ids, eta)
 
 
 def test_every_key_of_a_worker_has_its_family(shop: Shop) -> None:

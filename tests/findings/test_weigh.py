@@ -38,8 +38,13 @@ def test_without_evidence_nothing_but_unknown_leads():
 
 def test_two_witnesses_of_one_event_count_once():
     one = weigh("job", [found({"purged_by_cleanup": 13.0}, "job", "purge")])
-    two = weigh("job", [found({"purged_by_cleanup": 13.0}, "job", "purge"), found({"purged_by_cleanup": 3.0}, "job", "purge", "b")])
-    apart = weigh("job", [found({"purged_by_cleanup": 13.0}, "job", "x"), found({"purged_by_cleanup": 3.0}, "job", "y", "b")])
+    two = weigh(
+        "job",
+        [found({"purged_by_cleanup": 13.0}, "job", "purge"), found({"purged_by_cleanup": 3.0}, "job", "purge", "b")],
+    )
+    apart = weigh(
+        "job", [found({"purged_by_cleanup": 13.0}, "job", "x"), found({"purged_by_cleanup": 3.0}, "job", "y", "b")]
+    )
     assert one[0].decibans == two[0].decibans == apart[0].decibans - 3
     assert [e.weight for e in two[0].evidence] == [13.0, 0.0]
 

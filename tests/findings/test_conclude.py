@@ -1,0 +1,278 @@
+"""The verdict: each first cause where its evidence is there, and none of them where it is not."""
+
+from __future__ import annotations
+
+import jsonschema
+import pytest
+
+from analysis.celery.jobs import JobsSettings
+from analysis.findings.conclude import conclude
+from analysis.findings.verdict import Verdict, schema
+from analysis.settings import Settings
+from tests.findings.cases import TASK, at, event, info, message, result, snapshot, view
+
+OTHER = "9a1b2c3d-0000-4000-8000-1234567890ab"
+
+
+def concluded(**parts) -> Verdict:
+    verdict = conclude(view(**parts), "a case")
+    jsonschema.validate(verdict.to_dict(), schema())
+    return verdict
+
+
+def led(verdict: Verdict, record: str = "result") -> tuple[str, str]:
+    return verdict.records[record].cause, verdict.records[record].status
+
+
+def share(verdict: Verdict, cause: str, record: str = "result") -> float:
+    return sum(h.probability for h in verdict.of(record) if h.cause == cause)
+
+
+def test_no_evidence_is_unknown_and_no_loss_is_claimed():
+    verdict = concluded()
+    assert led(verdict) == ("unknown", "unknown")
+    assert verdict.unexpected_loss is None
+    assert verdict.as_of is None
+    assert "job" not in verdict.records
+
+
+def test_a_result_in_the_last_snapshot_is_present():
+    verdict = concluded(evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb")])
+    assert led(verdict) == ("present", "present")
+    assert verdict.records["result"].confidence > 0.99
+    assert verdict.records["result"].where == (f"db2:celery-task-meta-{TASK}",)
+    assert led(verdict, "message") == ("consumed", "absent")
+    assert verdict.unexpected_loss is False
+    assert verdict.headline.startswith("The task was not deleted: at 12:01 UTC on 1 March 2026 its result was in DB 2")
+
+
+def test_a_result_past_its_expiry_at_the_end_of_the_case_has_expired_though_it_is_in_the_file():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", expires=60)], stated=Settings(result_expires=60)
+    )
+    assert led(verdict) == ("natural_expiry", "absent")
+    assert verdict.records["result"].where == ()
+    assert verdict.unexpected_loss is False
+
+
+def test_an_expiry_earlier_than_the_policy_is_no_natural_one():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", expires=60)], stated=Settings(result_expires=3600)
+    )
+    assert led(verdict) == ("ttl_shortened", "absent")
+    assert verdict.unexpected_loss is True
+
+
+def test_a_result_whose_retention_has_passed_has_expired():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 7200)],
+        events=[event("received", 0), event("succeeded", 5, seconds=4.9)],
+        stated=Settings(result_expires=3600),
+    )
+    assert led(verdict) == ("natural_expiry", "absent")
+    assert verdict.records["result"].confidence > 0.7
+
+
+def test_a_result_gone_before_its_retention_has_not_expired():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 600)],
+        events=[event("received", 0), event("succeeded", 5, seconds=4.9)],
+        stated=Settings(result_expires=3600),
+    )
+    assert led(verdict) == ("unknown", "absent")
+    assert share(verdict, "natural_expiry") < 0.01
+    assert share(verdict, "present") < 0.01
+
+
+def test_a_snapshot_older_than_the_result_does_not_show_that_it_is_missing():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", -600)], events=[event("succeeded", 5)], stated=Settings(result_expires=3600)
+    )
+    assert not any(e.id == "not-in-snapshot" for h in verdict.of("result") for e in h.evidence)
+    assert verdict.records["result"].status == "unknown"
+
+
+def test_a_part_of_a_snapshot_does_not_show_that_anything_is_missing():
+    verdict = concluded(evidence=[snapshot("a.rdb", 600, complete=False)], events=[event("succeeded", 5)])
+    assert not any(e.id == "not-in-snapshot" for h in verdict.of("result") for e in h.evidence)
+
+
+def test_a_result_reported_missing_long_after_its_last_snapshot_is_not_called_present():
+    held = {"evidence": [snapshot("a.rdb", 60)], "tasks": [result("a.rdb")]}
+    later = concluded(**held, stated=Settings(noticed_at=at(40000)))
+    assert share(later, "present") < 0.5
+    soon = concluded(**held, stated=Settings(noticed_at=at(61)))
+    assert led(soon) == ("present", "present")
+
+
+def test_another_database_than_stated_is_the_wrong_one():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", db=3)], stated=Settings(databases={"results": 2})
+    )
+    assert led(verdict) == ("wrong_database", "present")
+    assert verdict.records["result"].where == (f"db3:celery-task-meta-{TASK}",)
+    nothing_stated = concluded(evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", db=3)])
+    assert led(nothing_stated) == ("present", "present")
+
+
+@pytest.mark.parametrize(
+    ("stated", "cause"), [("", "wrong_prefix"), ("app1", "present"), ("app1_", "present"), (None, "present")]
+)
+def test_another_prefix_than_stated_is_the_wrong_one(stated, cause):
+    key = f"app1_celery-task-meta-{TASK}"
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 100)],
+        tasks=[result("a.rdb", key=key)],
+        keys=[
+            {"server": "", "snapshot": "a.rdb", "db": 2, "key": key, "prefix": "app1_", "task_id": TASK, "offset": 100}
+        ],
+        stated=Settings(key_prefix=stated),
+    )
+    assert led(verdict) == (cause, "present")
+
+
+def test_another_server_than_the_environment_is_the_wrong_one():
+    shots = [
+        snapshot("servers/staging/a.rdb", 100, server="staging"),
+        snapshot("servers/production/a.rdb", 100, server="production"),
+    ]
+    verdict = concluded(
+        evidence=shots,
+        tasks=[result("servers/staging/a.rdb", server="staging")],
+        stated=Settings(environment="production"),
+    )
+    assert led(verdict) == ("wrong_node", "present")
+    assert verdict.records["result"].where[0].startswith("staging/db2:")
+
+
+@pytest.mark.parametrize(("state", "key"), [("queued", "celery\x06\x166"), ("unacked", "unacked")])
+def test_a_message_that_waits_or_is_held_says_so_for_the_result_too(state, key):
+    cause = {"queued": "queued", "unacked": "reserved"}[state]
+    verdict = concluded(evidence=[snapshot("a.rdb", 100)], messages=[message("a.rdb", state=state, key=key)])
+    assert led(verdict, "message") == (cause, "in_flight")
+    assert led(verdict) == (cause, "in_flight")
+    assert verdict.records["result"].where == (f"db1:{key}",)
+    assert verdict.unexpected_loss is False
+
+
+def test_a_groups_id_is_no_task_id():
+    verdict = concluded(evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", task_id=OTHER, group_id=TASK)])
+    for record in ("result", "message"):
+        assert led(verdict, record) == ("wrong_id", "absent")
+
+
+def test_a_parents_id_is_a_task_and_may_have_lost_its_result():
+    verdict = concluded(evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", task_id=OTHER, parent_id=TASK)])
+    assert share(verdict, "wrong_id") < 0.5
+
+
+def test_a_slip_in_the_id_names_the_one_that_was_meant():
+    meant = TASK[:-1] + "f"
+    verdict = concluded(evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", task_id=meant)])
+    assert led(verdict) == ("wrong_id", "absent")
+    assert any(meant in e.says for h in verdict.of("result") for e in h.evidence)
+
+
+def test_an_id_that_nobody_knows_is_not_called_never_sent_without_a_witness_of_all_sends():
+    verdict = concluded(evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", task_id=OTHER)])
+    assert verdict.records["result"].cause == "unknown"
+
+
+def test_an_id_for_which_no_push_is_left_over_was_never_sent():
+    parts = {"evidence": [snapshot("a.rdb", 100)], "tasks": [result("a.rdb", task_id=OTHER)]}
+    known = concluded(**parts, infos=[info(100, uptime=1000, counters={"cmdstat_lpush": 1})])
+    assert led(known) == ("never_published", "absent")
+    assert known.unexpected_loss is True
+    more = concluded(**parts, infos=[info(100, uptime=1000, counters={"cmdstat_lpush": 2})])
+    assert more.records["result"].cause == "unknown"
+
+
+JOBS = Settings(jobs=JobsSettings("job:{id}", None, None), databases={"main": 0})
+
+
+def purged(**more):
+    return concluded(
+        evidence=[snapshot("a.rdb", 1000)],
+        tasks=[result("a.rdb", stored=60)],
+        events=[
+            event("received", 0),
+            event("succeeded", 60, seconds=59.0),
+            event("purge", 500, task_id=None, count=1, source="app.log"),
+        ],
+        stated=JOBS,
+        **more,
+    )
+
+
+def test_a_logged_purge_is_the_likely_cause_and_never_certain():
+    verdict = purged()
+    assert led(verdict, "job") == ("purged_by_cleanup", "absent")
+    assert 0.5 < verdict.records["job"].confidence < 0.99
+    assert verdict.unexpected_loss is False
+    assert "inferred" in verdict.summary
+
+
+def test_a_purge_before_the_task_began_explains_nothing():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 1000)],
+        tasks=[result("a.rdb", stored=60)],
+        events=[event("received", 0), event("purge", -500, task_id=None, count=1)],
+        stated=JOBS,
+    )
+    assert verdict.records["job"].cause == "unknown"
+
+
+def test_a_purge_contradicted_by_counters_is_not_believed():
+    verdict = purged(infos=[info(1000, uptime=5000, counters={"cmdstat_set": 3})])
+    assert verdict.records["job"].cause == "unknown"
+
+
+def test_counters_that_stood_still_rule_their_causes_out_for_the_time_they_cover():
+    parts = {
+        "evidence": [snapshot("a.rdb", 1000)],
+        "events": [event("succeeded", 0)],
+        "stated": Settings(result_expires=86400),
+    }
+    blind, seen = concluded(**parts), concluded(**parts, infos=[info(1000, uptime=5000)])
+    for cause in ("evicted", "db_flushed", "server_flushed", "deleted_by_client", "restart_data_loss"):
+        assert share(seen, cause) < share(blind, cause) / 50, cause
+    early = concluded(**parts, infos=[info(10, uptime=5000)])
+    for cause in ("evicted", "db_flushed", "server_flushed", "deleted_by_client"):
+        assert share(early, cause) > share(blind, cause) / 2, cause
+
+
+def test_a_counter_that_is_not_reported_is_no_zero():
+    missing = info(1000, uptime=5000, evicted_keys=None)
+    missing["counters"] = {}
+    verdict = concluded(evidence=[snapshot("a.rdb", 1000)], events=[event("succeeded", 0)], infos=[missing])
+    found = {e.id for h in verdict.of("result") for e in h.evidence}
+    assert not found & {"no-eviction", "no-flush", "no-removal"}
+
+
+def test_a_restart_before_the_task_is_said_to_have_cost_it_nothing():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 1000)],
+        tasks=[result("a.rdb", stored=60)],
+        events=[event("received", 0), event("succeeded", 60)],
+        infos=[info(1000, uptime=1000 + 3600)],
+    )
+    assert "1 h 00 min before the task began" in verdict.summary
+    assert "too early to have cost it anything" in verdict.summary
+
+
+def test_the_first_action_never_writes_to_the_server():
+    for parts in ({}, {"evidence": [snapshot("a.rdb", 1000)], "tasks": [result("a.rdb")]}):
+        first = concluded(**parts).actions[0].lower()
+        assert first.startswith(("copy", "leave"))
+        assert "config set" not in first
+
+
+def test_a_result_gone_before_its_recorded_expiry_has_not_expired_however_late_the_case_ends():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 60), snapshot("b.rdb", 600)],
+        tasks=[result("a.rdb", expires=3600)],
+        events=[event("succeeded", 0), event("worker_ready", 90000, task_id=None)],
+        stated=Settings(result_expires=3600),
+    )
+    assert share(verdict, "natural_expiry") < 0.01
+    assert verdict.records["result"].status == "absent"

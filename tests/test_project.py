@@ -1,0 +1,177 @@
+"""The project installs as it says: one list of dependencies, pins for every Python, a wheel that works anywhere."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+TRIED = ("3.11", "3.12", "3.13")
+PLATFORMS = {
+    "Linux": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"},
+    "Linux on ARM": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "aarch64"},
+    "macOS": {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64", "os_name": "posix"},
+}
+# conda-forge's name of a PyPI project, where it is another: its `redis` is no client, its `matplotlib` brings Qt, and
+# its `tzdata` is the system's time zones, not the Python package.
+CONDA = {"redis": "redis-py", "matplotlib": "matplotlib-base", "tzdata": "python-tzdata"}
+TASK = "c93afef4-105f-425c-af86-9ced40d30ee0"
+
+
+def test_supported_pythons_are_those_that_were_tried() -> None:
+    supported = SpecifierSet(PROJECT["requires-python"])
+    assert [f"3.{minor}" for minor in range(20) if f"3.{minor}.5" in supported] == list(TRIED)
+
+
+def test_conda_environment_asks_for_the_same_as_the_project() -> None:
+    stated = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert stated["channels"] == ["conda-forge"]
+    *packages, last = stated["dependencies"]
+    assert last == {"pip": ["-e ."]}
+    wanted = {"python": PROJECT["requires-python"], "pip": ""}
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        wanted[CONDA.get(requirement.name, requirement.name)] = str(requirement.specifier)
+    split = [re.fullmatch(r"([a-z0-9.-]+)(.*)", package) for package in packages]
+    given = {match[1]: match[2] for match in split if match}
+    assert {name: SpecifierSet(bounds) for name, bounds in given.items()} == {
+        name: SpecifierSet(bounds) for name, bounds in wanted.items()
+    }
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("python", TRIED)
+def test_every_dependency_is_pinned_once_for_every_python(python: str, platform: str) -> None:
+    environment = {**_environment(), **PLATFORMS[platform], "python_version": python}
+    environment["python_full_version"] = environment["implementation_version"] = f"{python}.5"
+    pins = _pins(environment)
+    for text in [*PROJECT["dependencies"], *sum(EXTRAS.values(), [])]:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            assert pins.get(requirement.name, "nothing") in requirement.specifier, f"{text} is pinned to {pins}"
+
+
+def test_what_the_dependencies_bring_is_pinned_too() -> None:
+    pins = _pins(_environment())
+    assert _reached(PROJECT["dependencies"] + EXTRAS["test"]) - set(pins) == set()
+
+
+def test_pins_name_no_index_and_are_nothing_but_pins() -> None:
+    assert len(PINS) > 100
+    assert [line for line in PINS if not re.fullmatch(r"[a-z0-9-]+==[a-z0-9.]+( ; [^:]+)?", line)] == []
+
+
+def _environment() -> dict[str, str]:
+    return {**default_environment(), "extra": ""}  # type: ignore[dict-item]
+
+
+def _pins(environment: dict[str, str]) -> dict[str, str]:
+    """Version by name, of the pins that hold in an environment."""
+    pins: dict[str, str] = {}
+    for requirement in map(Requirement, PINS):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            assert requirement.name not in pins, f"{requirement.name} is pinned twice"
+            pins[requirement.name] = str(requirement.specifier).removeprefix("==")
+    return pins
+
+
+def _reached(requirements: list[str]) -> set[str]:
+    """The projects that requirements lead to, as far as they are installed."""
+    reached: set[str] = set()
+    asked = set()
+    todo = [(text, "") for text in requirements]
+    while todo:
+        text, extra = todo.pop()
+        requirement = Requirement(text)
+        if (text, extra) in asked or (
+            requirement.marker and not requirement.marker.evaluate({**_environment(), "extra": extra})
+        ):
+            continue
+        asked.add((text, extra))
+        reached.add(canonicalize_name(requirement.name))
+        try:
+            brought = importlib.metadata.requires(requirement.name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        todo += [(inner, wanted) for inner in brought for wanted in ["", *requirement.extras]]
+    return reached
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The ``bin`` of a fresh venv with the wheel in it; the dependencies are those of the tests' own Python."""
+    folder = tmp_path_factory.mktemp("wheel")
+    _run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], ROOT)
+    [wheel] = folder.glob("*.whl")
+    home = folder / "venv"
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    site = Path(_run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], folder).strip())
+    # A .pth line adds the dependencies, but not what *their* .pth files add: the checkout stays out of sight.
+    (site / "dependencies.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    _run([sys.executable, "-m", "pip", *quiet, "--python", str(python), "install", "--no-deps", str(wheel)], folder)
+    yield python.parent
+
+
+def test_wheel_investigates_the_demo_far_from_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = _run([str(installed / "python"), "-c", "import analysis; print(analysis.__file__)"], tmp_path).strip()
+    assert Path(where).is_relative_to(installed.parent)
+    demo = Path(where).parent / "data" / "demo"
+    said = _run([str(installed / "analysis"), "investigate", "--json", TASK, str(demo)], tmp_path)
+    assert json.loads(said.splitlines()[-1])["task_id"] == TASK
+    html = tmp_path / "reports" / TASK / "deletion_investigation.html"
+    assert "not deleted" in html.read_text(encoding="utf-8")
+    assert "dump.rdb" in _run([str(installed / "python"), "-m", "analysis", "inspect", str(demo)], tmp_path)
+
+
+def test_wheel_holds_the_shipped_notebooks_and_cases_and_nothing_else_of_theirs(installed: Path) -> None:
+    site = next(installed.parent.glob("lib/*/site-packages/analysis"))
+    for shipped, held in (("notebooks", site / "notebooks"), ("data/demo", site / "data" / "demo")):
+        assert _files(held) == _files(ROOT / shipped)
+    assert [path.name for path in (site / "data").iterdir()] == ["demo"]
+    assert not (site.parent / "tests").exists()
+
+
+def test_conda_environment_investigates_the_demo(tmp_path: Path) -> None:
+    tool = next(filter(None, map(shutil.which, ("micromamba", "mamba", "conda"))), None)
+    if tool is None:
+        pytest.skip("neither micromamba nor conda is on PATH")
+    prefix = tmp_path / "environment"
+    create = [tool, "create"] if Path(tool).name == "micromamba" else [tool, "env", "create"]
+    _run([*create, "--yes", "--quiet", "--prefix", str(prefix), "--file", "environment.yml"], ROOT)
+    _run([str(prefix / "bin" / "analysis"), "investigate", TASK, str(ROOT / "data" / "demo")], tmp_path)
+    assert (tmp_path / "reports" / TASK / "verdict.json").exists()
+
+
+def _files(folder: Path) -> set[str]:
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if ".ipynb_checkpoints" not in name}
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """What a command prints. It sees no package by environment, but nbconvert's own templates."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout
