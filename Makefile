@@ -19,14 +19,13 @@ PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3;
 
 report: $(VENV)/.installed
 	@$(BIN)/analysis investigate $(TASK) $(CASE)
-	@echo reports/$(TASK)/deletion_investigation.html
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --nbmake notebooks tests
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-lint
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 lab: $(VENV)/.installed

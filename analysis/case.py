@@ -51,7 +51,7 @@ _KINDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"capture\.json", "capture.json"),
         (r"monitor.*\.log", "MONITOR log"),
         (r"keyspace.*\.log", "keyspace log"),
-        (r".*\.aof|.*\.manifest", "append-only file"),
+        (r".*\.aof|.*\.manifest|.*\.aof\.\d+\.base\.rdb", "append-only file"),
         (r".*\.rdb", "snapshot"),
         (r".*\.log(?:[.-].*)?", "log"),
     )

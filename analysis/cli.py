@@ -19,7 +19,7 @@ import pandas as pd
 from analysis.case import Case, open_case
 from analysis.errors import Unusable
 from analysis.findings.inventory import known_tasks
-from analysis.findings.words import stamp
+from analysis.findings.words import count, stamp
 from analysis.investigation import case_gaps, holding, look_into
 from analysis.report.bundle import folder_name, rows, to_json
 from analysis.report.show import SWITCH
@@ -114,10 +114,11 @@ def inspect(case: str, **options: Any) -> int:
             )
         )
         return said.status(opened)
-    click.echo(f"{opened.name}: {len(opened.evidence)} files of evidence")
-    for row in opened.evidence.itertuples():
-        until = f"{_moment(row.to)}" if row.kind == "snapshot" else f"{_moment(row._6)} – {_moment(row.to)}"
-        click.echo(f"  {row.path}  {row.kind}  {until}" + ("" if row.complete else f"  read in part: {row.reason}"))
+    click.echo(f"{opened.name}: {count(len(opened.evidence), 'file')} of evidence")
+    for row in opened.evidence.rename(columns={"from": "since"}).itertuples():
+        times = list(dict.fromkeys(_moment(at) for at in (row.since, row.to)))
+        part = [] if row.complete else [f"read in part: {row.reason}"]
+        click.echo("  " + "  ".join([row.path, row.kind, " – ".join(times), *part]))
     for line in holding(opened):
         click.echo(f"  {line}")
     if opened.ignored:
@@ -214,8 +215,12 @@ class _Said:
             return None
 
     def status(self, opened: Case) -> int:
+        """0, 1 or 2, after a line for each shortcoming."""
         for line in opened.shortcomings:
             click.echo(f"analysis: {line}", err=True)
+        if not len(opened.evidence):
+            click.echo(f"analysis: {opened.name}: no readable evidence", err=True)
+            return NOTHING
         return PARTLY if self.failed or opened.shortcomings else OK
 
 

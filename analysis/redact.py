@@ -15,6 +15,7 @@ MASK = "[redacted]"
 DEEPEST = 40
 _LONGEST_NAME = 200
 
+_PLAIN_NAME = re.compile(r"[\w.\- ]{1,100}")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # A word of a name that means a secret whatever stands beside it.
 _STRONG = frozenset(
@@ -92,7 +93,7 @@ def redact_value(value: Any, *, depth: int = DEEPEST) -> Any:
             for name, member in value.items()
         }
     members: list[Any]
-    if len(value) == 2 and isinstance(value[0], str | bytes) and secret_name(_text(value[0])):
+    if len(value) == 2 and _PLAIN_NAME.fullmatch(str(_text(value[0]))) and secret_name(_text(value[0])):
         members = [_text(value[0]), _masked(value[1])]
     else:
         members = [redact_value(member, depth=depth - 1) for member in value]

@@ -16,11 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.celery.decode import ValueOf
-from analysis.celery.discovery import UUID
+from analysis.celery.discovery import UUID, VARIABLE
 
 UNCLAIMED = "other"
 
-_VARIABLE = rf"{UUID}|[0-9a-fA-F]*[0-9][0-9a-fA-F]*"
 IS_UUID = re.compile(UUID)
 
 
@@ -67,6 +66,11 @@ class Claims:
         """Snapshot and database of a key."""
         return self.snapshots[position], self.dbs[position]
 
+    def length(self, position: int) -> int:
+        """Elements, or bytes of a string; 0 where the source does not say."""
+        length = self.keys["length"].iat[position]
+        return 0 if pd.isna(length) else int(length)
+
     def read(self, position: int) -> Any:
         """The value, or None where it cannot be read."""
         try:
@@ -83,7 +87,7 @@ class Claims:
         """``positions`` grouped by snapshot, database and name without its numbers and UUIDs; short names first."""
         if not len(positions):
             return []
-        names = pc.replace_substring_regex(self.names.take(pa.array(positions)), _VARIABLE, "0").to_pylist()
+        names = pc.replace_substring_regex(self.names.take(pa.array(positions)), VARIABLE, "0").to_pylist()
         groups: dict[tuple[str, int, str], list[int]] = {}
         for position, name in zip(positions.tolist(), names, strict=True):
             groups.setdefault((*self.place(position), name), []).append(position)

@@ -19,6 +19,7 @@ from analysis.celery.jobs import JobRecord, job_record
 from analysis.celery.routing import rows
 
 UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
+VARIABLE = rf"{UUID}|[0-9a-fA-F]*[0-9][0-9a-fA-F]*"
 STATES = frozenset(
     "queued pending created new scheduled submitted waiting received started running processing in_progress in-progress"
     " working retry retrying completed complete done finished success succeeded failed failure error errored cancelled"
@@ -40,7 +41,10 @@ _MAX_RECORD = 2**20
 
 
 class _Shape(NamedTuple):
-    """Keys of one type whose names differ only in the ID; of all snapshots, so that each is told the same in all."""
+    """Keys of one type whose names differ only in the ID, and in numbers and UUIDs before and after it.
+
+    Of all snapshots, so that a key is told the same in all of them.
+    """
 
     type: str
     before: str
@@ -66,13 +70,13 @@ class _Member(NamedTuple):
 def discovered_jobs(keys: pd.DataFrame, value_of: ValueOf, known: Set[str]) -> dict[int, str]:
     """Position in ``keys`` → task ID, for the keys that are taken for job records. The rule:
 
-    - Only hashes and strings whose name holds a UUID (dashed, or 32 hex digits), or, behind a ``:``, ``/`` or ``|``, a
-      ``known`` task ID of six characters or more. Never those whose name speaks of a session, cache, lock or token, nor
-      names of Celery's own that are not what they say.
-    - Keys that differ only in that ID are judged together, of all databases and snapshots, on up to 40 of them. At
-      least half of these must look like a record: a hash, or a JSON object, with a status or state that is a word of a
-      job's life (queued, running, completed, …). Where some of the IDs in the names are known, those keys are judged
-      for all, and any text will do as their state.
+    - Only hashes and strings whose name holds a UUID (dashed, or 32 hex digits; the last, where it holds several), or,
+      behind a ``:``, ``/`` or ``|``, a ``known`` task ID of six characters or more. Never those whose name speaks of a
+      session, cache, lock or token, nor names of Celery's own that are not what they say.
+    - Keys that differ only in that ID, in numbers and in other UUIDs are judged together, of all databases and
+      snapshots, on up to 40 of them. At least half of these must look like a record: a hash, or a JSON object, with a
+      status or state that is a word of a job's life (queued, running, completed, …). Where some of the IDs in the names
+      are known, those keys are judged for all, and any text will do as their state.
     - And they must have to do with tasks: an ID of the sample, in the name or in a field, is a known one; or the name
       says job or task; or half of them have a field that only work has (task, task_name, celery_id, worker,
       enqueued_at, …). So neither orders, payments nor users become jobs because they have a status and a time of
@@ -112,7 +116,7 @@ def _shapes(keys: pd.DataFrame, known: Set[str]) -> dict[_Shape, list[_Member]]:
     barred = pc.or_(pc.match_substring_regex(names, NOT_WORK), pc.match_substring_regex(names, CELERYS_OWN))
     usable = keys["type"].isin(("hash", "string")).to_numpy() & ~_booleans(barred)
     remaining = pa.array(usable.nonzero()[0])
-    patterns = [rf"(?s)^(?P<before>.*?)(?P<id>{UUID})(?P<after>.*)$"]
+    patterns = [rf"(?s)^(?P<before>(?:.*[^0-9a-fA-F])?)(?P<id>{UUID})(?P<after>(?:[^0-9a-fA-F].*)?)$"]
     if known:
         patterns += [r"(?s)^(?P<before>.*[:/|])(?P<id>[^:/|]{6,})$", r"(?s)^(?P<before>[^:/|]*[:/|])(?P<id>.{6,})$"]
     for number, pattern in enumerate(patterns):
@@ -123,11 +127,16 @@ def _shapes(keys: pd.DataFrame, known: Set[str]) -> dict[_Shape, list[_Member]]:
         if number:
             matched = pc.and_(matched, pc.is_in(pc.struct_field(parts, "id"), pa.array(list(known), pa.large_string())))
         positions = remaining.filter(matched).to_numpy()
-        ids = parts.filter(matched).to_pylist()
-        for row, part in zip(_placed(keys, positions), ids, strict=True):
+        chosen = parts.filter(matched)
+        before = pc.replace_substring_regex(pc.struct_field(chosen, "before"), VARIABLE, "0").to_pylist()
+        after = [""] * len(before)
+        if not number:
+            after = pc.replace_substring_regex(pc.struct_field(chosen, "after"), VARIABLE, "0").to_pylist()
+        ids = pc.struct_field(chosen, "id").to_pylist()
+        for row, start, task_id, end in zip(_placed(keys, positions), before, ids, after, strict=True):
             position, kind, snapshot, offset, small = row
-            shape = _Shape(kind, part["before"], part.get("after", ""))
-            shapes.setdefault(shape, []).append(_Member(position, part["id"], snapshot, offset, small))
+            member = _Member(position, task_id, snapshot, offset, small)
+            shapes.setdefault(_Shape(kind, start, end), []).append(member)
         remaining = remaining.filter(pc.invert(matched))
     return shapes
 
@@ -143,7 +152,7 @@ def _placed(keys: pd.DataFrame, positions: Any) -> Iterator[tuple[Any, ...]]:
 
 def _others(keys: pd.DataFrame, shape: _Shape, found: dict[int, str]) -> Iterator[_Member]:
     """Keys of an accepted shape whose ID is neither a UUID nor known: their results may be what vanished."""
-    if not shape.before:
+    if not shape.before or "0" in shape.before + shape.after:
         return
     names = pa.array(keys["key"], pa.large_string())
     named = _booleans(pc.and_(pc.starts_with(names, shape.before), pc.ends_with(names, shape.after)))

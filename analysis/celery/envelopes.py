@@ -15,7 +15,6 @@ from analysis.celery.decode import MAX_VALUE, id_in, load_json, shortened
 from analysis.celery.serializers import decompress
 
 _JSON = ("application/json", "json", None, "")
-_TEXT_TYPES = ("text/plain", "application/data")
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ _CHORD_TYPES = {".j": ("zset", "list"), ".t": ("string",), ".s": ("string",), ".
 _CHORD_STRING = re.compile(rb"-?\d{1,19}|[0-9a-f]{32}|done")
 _RQ_REGISTRIES = ("finished", "failed", "started", "wip", "deferred", "scheduled", "canceled")
 _ANY_TYPE = ("string", "list", "set", "zset", "hash", "stream")
-_MAX_PREFIXES = 200
+_MAX_PREFIXES = 100
 _LOOKS = 5
 
 
@@ -188,8 +188,7 @@ def _marked(
 
 def _is_celerys(claims: Claims, position: int, counter: bool) -> bool:
     """Whether a string could be metadata or, where ``counter``, a chord's count or claim; what is not read could be."""
-    length = claims.keys["length"].iat[position]
-    if pd.isna(length) or length > 2**20 or not isinstance(value := claims.read(position), bytes):
+    if claims.length(position) > 2**20 or not isinstance(value := claims.read(position), bytes):
         return True
     if counter and _CHORD_STRING.fullmatch(value):
         return True
@@ -202,8 +201,7 @@ def _is_celerys(claims: Claims, position: int, counter: bool) -> bool:
 
 def _is_chord_counter(claims: Claims, position: int) -> bool:
     """Tells a chord's counter or claim from a saved group whose own ID ends like one."""
-    length = claims.keys["length"].iat[position]
-    if not pd.isna(length) and length > 32:
+    if claims.length(position) > 32:
         return False
     value = claims.read(position)
     return not isinstance(value, bytes) or bool(_CHORD_STRING.fullmatch(value))
@@ -238,14 +236,21 @@ def _claim_stated_jobs(claims: Claims, settings: JobsSettings, before: str, afte
     }
     taken = set(ids.values())
     for position, job_id in ids.items():
-        # job:<id>:logs is no record of a task named <id>:logs
-        if taken.isdisjoint(_owners(job_id)):
+        # job:<id>:logs is no record of a task named <id>:logs, and job:next no record of a task named next
+        if taken.isdisjoint(_owners(job_id)) and not _is_counter(claims, position):
             claims.claim(position, "job", task_id=_stated_task(claims, position, settings.task_field) or job_id)
 
 
 def _stated_task(claims: Claims, position: int, field: str | None) -> str | None:
     value = claims.read(position) if field else None
     return job_record(value).task_id(field) if field and value is not None else None
+
+
+def _is_counter(claims: Claims, position: int) -> bool:
+    if claims.types[position] != "string" or claims.length(position) > 20:
+        return False
+    value = claims.read(position)
+    return isinstance(value, bytes) and bool(re.fullmatch(rb"-?\d+", value))
 
 
 def _owners(job_id: str) -> Iterator[str]:

@@ -65,7 +65,7 @@ class Routing:
         """
         if name in self.queues or (sent_to and name == sent_to):
             return name, 0
-        for separator in {SEPARATOR, self.separator}:
+        for separator in dict.fromkeys((SEPARATOR, self.separator)):
             queue, found, step = name.rpartition(separator)
             if queue and found and step.isascii() and step.isdigit() and len(step) < 4:
                 if separator == SEPARATOR or queue in self.queues or queue == sent_to:

@@ -16,15 +16,17 @@ from analysis.errors import Unusable
 LARGEST = 64 << 20
 
 _PROMPT = re.compile(r"^(?:[\w.:\[\]/-]{1,300}(?:\[\d+\])?|not connected)> .*\n+")
-_ERROR = re.compile(r"(?:\(error\) |-)?(NOAUTH|NOPERM|WRONGPASS|ERR|LOADING|DENIED|MASTERDOWN|BUSY|MOVED|Could not connect|Error:)\b")
+_ERROR = re.compile(
+    r"(?:\(error\) |-)?(NOAUTH|NOPERM|WRONGPASS|ERR|LOADING|DENIED|MASTERDOWN|BUSY|MOVED|Could not connect|Error:)\b"
+)
 _HEADER = re.compile(r"(?:\$\d+|=\d+)\r?\n(?:txt:)?|txt:")
 
 
 def read_text_answer(path: Path) -> str:
     """The text of an answer: UTF-8 or UTF-16, with or without CRLF, a redis-cli prompt, quotes, or JSON around it.
 
-    Bytes that are not UTF-8 come back as ``\\xNN``. Raises Unusable for a file that is too large, empty, or only says that
-    the server refused.
+    Bytes that are not UTF-8 come back as ``\\xNN``. Raises Unusable for a file that is too large, empty, or only says
+    that the server refused.
     """
     text = _decoded(_read(path)).replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     text = _PROMPT.sub("", text, count=1)
@@ -39,7 +41,8 @@ def read_text_answer(path: Path) -> str:
 
 
 def read_json_answer(path: Path) -> Any:
-    """The JSON of an answer. ``redis-cli --json`` writes bytes as they are: those that are not UTF-8 come back as ``\\xNN``.
+    """The JSON of an answer. ``redis-cli --json`` writes bytes as they are: those that are not UTF-8 come back as
+    ``\\xNN``.
 
     Raises Unusable for a file that is too large, or is not JSON.
     """

@@ -1,7 +1,7 @@
 """Which keys a Redis command names.
 
-In: a command as a list of arguments, text or bytes. Out: its keys. Knows the commands that change keys, and the few others that
-testify of a deletion; not what a key means.
+In: a command as a list of arguments, text or bytes. Out: its keys. Knows the commands that change keys, and the few
+others that testify of a deletion; not what a key means.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import AnyStr
 
-# Where the keys stand, as in Redis' own command table (src/commands.def): first, last, step. A negative last counts from the end.
+# Where the keys stand, as in Redis' own command table (src/commands.def): first, last, step. A negative last counts
+# from the end.
 _SINGLE, _ALL, _BUT_LAST, _PAIRS, _TWO = (1, 1, 1), (1, -1, 1), (1, -2, 1), (1, -1, 2), (1, 2, 1)
 _PLACES: dict[str, tuple[int, int, int]] = {
     **dict.fromkeys(
-        "SET SETEX PSETEX SETNX GETSET GETDEL GETEX DELEX DELIFEQ APPEND SETRANGE SETBIT BITFIELD INCR INCRBY INCRBYFLOAT DECR "
-        "DECRBY EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST MOVE RESTORE RESTORE-ASKING LPUSH LPUSHX RPUSH RPUSHX LPOP RPOP LTRIM "
-        "LINSERT LREM LSET HSET HMSET HSETNX HSETEX HDEL HGETDEL HGETEX HINCRBY HINCRBYFLOAT HEXPIRE HPEXPIRE HEXPIREAT "
-        "HPEXPIREAT HPERSIST SADD SREM SPOP ZADD ZREM ZINCRBY ZPOPMIN ZPOPMAX ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREMRANGEBYLEX "
-        "XADD XDEL XDELEX XTRIM XACK XACKDEL XCLAIM XAUTOCLAIM XSETID GEOADD PFADD SORT GEORADIUS GEORADIUSBYMEMBER".split(),
+        "SET SETEX PSETEX SETNX GETSET GETDEL GETEX DELEX DELIFEQ APPEND SETRANGE SETBIT BITFIELD INCR INCRBY "
+        "INCRBYFLOAT DECR DECRBY EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST MOVE RESTORE RESTORE-ASKING LPUSH "
+        "LPUSHX RPUSH RPUSHX LPOP RPOP LTRIM LINSERT LREM LSET HSET HMSET HSETNX HSETEX HDEL HGETDEL HGETEX "
+        "HINCRBY HINCRBYFLOAT HEXPIRE HPEXPIRE HEXPIREAT HPEXPIREAT HPERSIST SADD SREM SPOP ZADD ZREM ZINCRBY "
+        "ZPOPMIN ZPOPMAX ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREMRANGEBYLEX XADD XDEL XDELEX XTRIM XACK XACKDEL "
+        "XCLAIM XAUTOCLAIM XSETID GEOADD PFADD SORT GEORADIUS GEORADIUSBYMEMBER".split(),
         _SINGLE,
     ),
     **dict.fromkeys("DEL UNLINK PFMERGE SINTERSTORE SUNIONSTORE SDIFFSTORE".split(), _ALL),
@@ -39,17 +41,24 @@ _STORED_FIRST = frozenset("ZUNIONSTORE ZINTERSTORE ZDIFFSTORE".split())
 # An option after which another key, or the pattern, stands.
 _OPTION = {"SORT": "STORE", "GEORADIUS": "STORE", "GEORADIUSBYMEMBER": "STORE", "SCAN": "MATCH"}
 _NAMELESS = frozenset("FLUSHDB FLUSHALL SWAPDB MIGRATE SCAN REPLICAOF SLAVEOF FAILOVER SHUTDOWN DEBUG".split())
-_TELLING_SUBCOMMANDS = {"CONFIG": frozenset(("SET", "RESETSTAT", "REWRITE")), "FUNCTION": frozenset(("FLUSH", "RESTORE"))}
+_TELLING_SUBCOMMANDS = {
+    "CONFIG": frozenset(("SET", "RESETSTAT", "REWRITE")),
+    "FUNCTION": frozenset(("FLUSH", "RESTORE")),
+}
 
 
 def verb_of(arguments: Sequence[AnyStr]) -> str:
-    """The command's name as it is spelled; with its subcommand where the name alone says nothing (``CONFIG RESETSTAT``)."""
+    """The command's name as it is spelled; with its subcommand where the name alone says nothing (``CONFIG
+    RESETSTAT``).
+    """
     name = _plain(arguments[0]) if arguments else ""
     return f"{name} {_plain(arguments[1])}" if name.upper() in _TELLING_SUBCOMMANDS and len(arguments) > 1 else name
 
 
 def testifies(arguments: Sequence[AnyStr]) -> bool:
-    """Whether a command can change keys, or tells of one that did: KEYS and SCAN look for keys, REPLICAOF replaces them all."""
+    """Whether a command can change keys, or tells of one that did: KEYS and SCAN look for keys, REPLICAOF replaces
+    them all.
+    """
     name, _, subcommand = verb_of(arguments).upper().partition(" ")
     if name in _TELLING_SUBCOMMANDS:
         return subcommand in _TELLING_SUBCOMMANDS[name]
@@ -57,7 +66,8 @@ def testifies(arguments: Sequence[AnyStr]) -> bool:
 
 
 def keys_of(arguments: Sequence[AnyStr], *, cut: bool = False) -> list[AnyStr]:
-    """The keys a command names, in order; of KEYS and SCAN the pattern. None for FLUSHDB, FLUSHALL, SWAPDB and unknown verbs.
+    """The keys a command names, in order; of KEYS and SCAN the pattern. None for FLUSHDB, FLUSHALL, SWAPDB and
+    unknown verbs.
 
     ``cut``: the source left out arguments at the end, so what stands last is not the command's last.
     """

@@ -19,10 +19,11 @@ _CREDENTIAL = re.compile(r"(?<!\S)[><#!]\S+")
 
 
 def read_config(path: Path) -> dict[str, str]:
-    """Settings by name, in lower case; values as the server writes them, passwords as ``[redacted]``, an unset one as ``""``.
+    """Settings by name, in lower case; values as the server writes them, passwords as ``[redacted]``, an unset one as
+    ``""``.
 
-    Takes the map or the flat array of ``redis-cli --json``, and the lines, plain or numbered, that it prints without it.
-    Raises Unusable where there is no setting in it.
+    Takes the map or the flat array of ``redis-cli --json``, and the lines, plain or numbered, that it prints without
+    it. Raises Unusable where there is no setting in it.
     """
     text = read_text_answer(path)
     if text.lstrip().startswith(("{", "[")):

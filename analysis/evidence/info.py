@@ -1,7 +1,7 @@
 """What a server says of itself.
 
-In: files with answers to ``INFO``. Out: ``InfoAnswer`` for each, and over all of them the frames ``servers`` and ``counters``.
-Knows when the counters began and which growth can be believed; not what a counter proves.
+In: files with answers to ``INFO``. Out: ``InfoAnswer`` for each, and over all of them the frames ``servers`` and
+``counters``. Knows when the counters began and which growth can be believed; not what a counter proves.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ _WHOLE = re.compile(r"-?\d{1,18}")
 _DATABASE = re.compile(r"db(\d{1,9})")
 # Numbers that name something, or may look like one.
 _NAMES = frozenset(
-    "redis_git_sha1 redis_git_dirty redis_build_id run_id process_id tcp_port arch_bits lru_clock master_replid master_replid2 "
-    "redis_version valkey_version gcc_version server_time_usec".split()
+    "redis_git_sha1 redis_git_dirty redis_build_id run_id process_id tcp_port arch_bits lru_clock master_replid "
+    "master_replid2 redis_version valkey_version gcc_version server_time_usec".split()
 )
-# Counters that only grow until the server restarts or CONFIG RESETSTAT clears them (src/server.c, resetServerStats). Since
-# commandstats are cleared with them, each of these and every cmdstat that went down tells of a reset.
+# Counters that only grow until the server restarts or CONFIG RESETSTAT clears them (src/server.c, resetServerStats).
+# Since commandstats are cleared with them, each of these and every cmdstat that went down tells of a reset.
 _CLEARED = (
-    "total_connections_received total_commands_processed total_net_input_bytes total_net_output_bytes rejected_connections "
-    "expired_keys evicted_keys keyspace_hits keyspace_misses sync_full sync_partial_ok sync_partial_err"
+    "total_connections_received total_commands_processed total_net_input_bytes total_net_output_bytes "
+    "rejected_connections expired_keys evicted_keys keyspace_hits keyspace_misses sync_full sync_partial_ok "
+    "sync_partial_err"
 ).split()
 _GROWS = frozenset(
     "total_net_repl_input_bytes total_net_repl_output_bytes expired_subkeys expired_fields expired_keys_active "
-    "expired_time_cap_reached_count expire_cycle_cpu_milliseconds evicted_clients evicted_scripts total_eviction_exceeded_time "
-    "total_forks total_error_replies unexpected_error_replies total_reads_processed total_writes_processed "
-    "io_threaded_reads_processed io_threaded_writes_processed dump_payload_sanitizations lazyfreed_objects rdb_saves aof_rewrites "
-    "acl_access_denied_auth acl_access_denied_cmd acl_access_denied_key acl_access_denied_channel acl_access_denied_db "
-    "client_query_buffer_limit_disconnections client_output_buffer_limit_disconnections".split()
+    "expired_time_cap_reached_count expire_cycle_cpu_milliseconds evicted_clients evicted_scripts "
+    "total_eviction_exceeded_time total_forks total_error_replies unexpected_error_replies total_reads_processed "
+    "total_writes_processed io_threaded_reads_processed io_threaded_writes_processed dump_payload_sanitizations "
+    "lazyfreed_objects rdb_saves aof_rewrites acl_access_denied_auth acl_access_denied_cmd acl_access_denied_key "
+    "acl_access_denied_channel acl_access_denied_db client_query_buffer_limit_disconnections "
+    "client_output_buffer_limit_disconnections".split()
 ).union(_CLEARED)
 
 
@@ -49,8 +51,9 @@ _GROWS = frozenset(
 class InfoAnswer:
     """One INFO answer. ``row`` is its row of the frame ``servers``, but for what only the answers before it can tell.
 
-    ``fields`` holds every line as reported, values of secret name masked. ``counters`` are its figures by the names of the
-    frame ``counters``; ``sections`` says which lists were reported at all, so that a command missing from them ran 0 times.
+    ``fields`` holds every line as reported, values of secret name masked. ``counters`` are its figures by the names
+    of the frame ``counters``; ``sections`` says which lists were reported at all, so that a command missing from them
+    ran 0 times.
     """
 
     path: Path
@@ -73,15 +76,19 @@ def read_info(
     stamp: pd.Timestamp | None = None,
     file_time: pd.Timestamp | None = None,
 ) -> InfoAnswer:
-    """An answer of any Redis (6.0+) or Valkey, of any of INFO's forms; lines are told by their names, wherever they stand.
+    """An answer of any Redis (6.0+) or Valkey, of any of INFO's forms; lines are told by their names, wherever they
+    stand.
 
     It is dated by ``stamp``, the time in its file's name (the collector's clock); without one by its own
-    ``server_time_usec`` (6.2+); without that by ``file_time``, the file's own by default. Raises Unusable where the file holds
-    no INFO answer.
+    ``server_time_usec`` (6.2+); without that by ``file_time``, the file's own by default. Raises Unusable where the
+    file holds no INFO answer.
     """
     text = read_text_answer(path)
     fields, headings = _fields(text)
-    if not {"redis_version", "valkey_version", "run_id", "uptime_in_seconds", "role", "used_memory", "expired_keys"} & fields.keys():
+    if (
+        not {"redis_version", "valkey_version", "run_id", "uptime_in_seconds", "role", "used_memory", "expired_keys"}
+        & fields.keys()
+    ):
         raise Unusable("holds no field of an INFO answer", file=path.name)
     clock = _moment(fields.get("server_time_usec"), "us")
     if stamp is not None:
@@ -99,7 +106,13 @@ def read_info(
         source=source,
         server=server,
         fields=fields,
-        row={"server": server, "source": source, "at": at.as_unit("us"), "at_from": at_from, **_row(fields, at.as_unit("us"))},
+        row={
+            "server": server,
+            "source": source,
+            "at": at.as_unit("us"),
+            "at_from": at_from,
+            **_row(fields, at.as_unit("us")),
+        },
         counters=counters,
         keyspace=keyspace,
         sections=frozenset(headings | lists),
@@ -117,7 +130,12 @@ def _fields(text: str) -> tuple[dict[str, str], set[str]]:
             headings.add(line.strip("# ").lower())
         elif found := _LINE.fullmatch(line):
             name, value = found["name"], found["value"]
-            secret = value and not _NUMBER.fullmatch(value) and not name.startswith(("cmdstat_", "errorstat_")) and secret_name(name)
+            secret = (
+                value
+                and not _NUMBER.fullmatch(value)
+                and not name.startswith(("cmdstat_", "errorstat_"))
+                and secret_name(name)
+            )
             fields.setdefault(name, MASK if secret else redact_text(value))
     return fields, headings
 
@@ -158,7 +176,8 @@ def _figures(fields: dict[str, str]) -> tuple[dict[str, float], dict[int, dict[s
             counters |= {f"{name}.{item}": items[item] for item in ("rejected_calls", "failed_calls") if item in items}
         elif name.startswith("errorstat_"):
             lists.add("errorstats")
-            counters |= {name: count for item, count in _items(value).items() if item == "count"}
+            items = _items(value)
+            counters |= {name: items["count"]} if "count" in items else {}
         elif database := _DATABASE.fullmatch(name):
             items = _items(value)
             keyspace[int(database[1])] = {item: int(items[item]) for item in ("keys", "expires") if item in items}
@@ -188,14 +207,14 @@ def _moment(value: str | None, unit: str) -> pd.Timestamp | None:
 def servers_frame(answers: Iterable[InfoAnswer]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The frames ``servers`` and ``counters`` of all answers, by server and time.
 
-    ``restarted``: another run_id than in the answer before; where one of them has none, a start later than that answer. Missing
-    in a server's first answer.
-    ``counters_reset``: shown by ``CONFIG RESETSTAT`` in commandstats (7.0+; it is counted after it cleared them), by a counter of
-    the same run that went down, or by a contradiction that only a reset explains. Missing where a reset cannot be
-    excluded: before 7.0 ``cmdstat_config`` counts any CONFIG, and an answer may come without commandstats.
-    ``counters_since``: the start, unless a reset was shown; its time is unknown, so then it is missing.
-    ``delta``: only of counters that only grow, from the answer before of the same run with no reset between. A command that a
-    reported list did not name yet had run 0 times; any other counter that is absent stays missing.
+    ``restarted``: another run_id than in the answer before; where one of them has none, a start later than that
+    answer. Missing in a server's first answer. ``counters_reset``: shown by ``CONFIG RESETSTAT`` in commandstats
+    (7.0+; it is counted after it cleared them), by a counter of the same run that went down, or by a contradiction
+    that only a reset explains. Missing where a reset cannot be excluded: before 7.0 ``cmdstat_config`` counts any
+    CONFIG, and an answer may come without commandstats. ``counters_since``: the start, unless a reset was shown; its
+    time is unknown, so then it is missing. ``delta``: only of counters that only grow, from the answer before of the
+    same run with no reset between. A command that a reported list did not name yet had run 0 times; any other counter
+    that is absent stays missing.
     """
     rows: list[dict[str, Any]] = []
     figures: list[dict[str, Any]] = []
@@ -226,8 +245,14 @@ def _restarted(before: InfoAnswer, answer: InfoAnswer) -> bool | None:
 
 
 def _fell(before: InfoAnswer, answer: InfoAnswer) -> bool:
-    """Whether a counter went down within a run. Where uptime did so too, the answers are out of order and nothing is said."""
-    if before.row["uptime"] is not None and answer.row["uptime"] is not None and answer.row["uptime"] < before.row["uptime"]:
+    """Whether a counter went down within a run. Where uptime did so too, the answers are out of order and nothing is
+    said.
+    """
+    if (
+        before.row["uptime"] is not None
+        and answer.row["uptime"] is not None
+        and answer.row["uptime"] < before.row["uptime"]
+    ):
         return False
     was, now = before.counters, answer.counters
     if any(name in was and name in now and now[name] < was[name] for name in _CLEARED):
@@ -237,7 +262,7 @@ def _fell(before: InfoAnswer, answer: InfoAnswer) -> bool:
 
 
 def _reset(answer: InfoAnswer) -> bool | None:
-    """What an answer says by itself of a reset since the start: True it happened, False it did not, None it may have."""
+    """What an answer says by itself of a reset since the start: True shown, False ruled out, None neither."""
     counters = answer.counters
     if counters.get("cmdstat_config|resetstat", 0) > counters.get("cmdstat_config|resetstat.failed_calls", 0):
         return True
@@ -246,7 +271,9 @@ def _reset(answer: InfoAnswer) -> bool | None:
     if timed and counters.get("total_forks", counters.get("latest_fork_usec")) == 0:
         return True
     # Every client of a master had to connect.
-    if answer.row["role"] == "master" and counters.get("total_connections_received", float("inf")) < counters.get("connected_clients", 0):
+    if answer.row["role"] == "master" and counters.get("total_connections_received", float("inf")) < counters.get(
+        "connected_clients", 0
+    ):
         return True
     if "commandstats" not in answer.sections:
         return None
@@ -259,7 +286,9 @@ def _counter_rows(before: InfoAnswer | None, answer: InfoAnswer) -> Iterator[dic
         was = None
         if before is not None and _only_grows(name):
             was = before.counters.get(name)
-            listed = "commandstats" if name.startswith("cmdstat_") else "errorstats" if name.startswith("errorstat_") else ""
+            listed = (
+                "commandstats" if name.startswith("cmdstat_") else "errorstats" if name.startswith("errorstat_") else ""
+            )
             if was is None and listed in before.sections:
                 was = 0.0
         yield {

@@ -22,10 +22,12 @@ _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
 class LogLines:
-    """Iterates ``(number, line)``: numbers from 1, lines without their end, of over-long ones the first 64 KiB, no empty ones.
+    """Iterates ``(number, line)``: numbers from 1, lines without their end, of over-long ones the first 64 KiB, no
+    empty ones.
 
-    Runs of NUL at the start of a line, as a rotation by copying leaves them, are passed over. After the iteration ``count`` is the
-    number of lines, and where not all could be read ``complete`` is False and ``reason`` says why.
+    Runs of NUL at the start of a line, as a rotation by copying leaves them, are passed over. After the iteration
+    ``count`` is the number of lines, and where not all could be read ``complete`` is False and ``reason`` says why;
+    ``foreign``: its beginning does not look like text.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,11 +35,14 @@ class LogLines:
         self.count = 0
         self.complete = True
         self.reason: str | None = None
+        self.foreign = False
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         held: bytes | None = None
         rest = b""
         for block in self._blocks():
+            if not self.count:
+                self.foreign = _foreign(block.lstrip(b"\0")[:LONGEST_LINE])
             lines = (rest + block).split(b"\n") if rest else block.split(b"\n")
             rest = lines.pop()
             if held is not None:
@@ -120,3 +125,10 @@ def _trimmed(line: bytes) -> bytes:
     if len(line) > LONGEST_LINE:
         line = line.lstrip(b"\0")[:LONGEST_LINE]
     return line.replace(b"\0", b"").rstrip(b"\r") if b"\0" in line else line.rstrip(b"\r")
+
+
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\x1b"))
+
+
+def _foreign(sample: bytes) -> bool:
+    return len(sample) - len(sample.translate(None, _CONTROLS)) > len(sample) // 10

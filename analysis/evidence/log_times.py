@@ -14,8 +14,7 @@ from zoneinfo import ZoneInfo
 
 SECOND = 1_000_000
 _MONTHS = {
-    name: number
-    for number, name in enumerate((b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split(), start=1)
+    name: number for number, name in enumerate((b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split(), start=1)
 }
 _EPOCH = datetime(1970, 1, 1)
 _LAST_YEAR = 2200
@@ -25,8 +24,8 @@ _MOST_REMEMBERED = 10_000
 class Head(NamedTuple):
     """``at`` and ``until`` are the ends of the time a line stands for, in µs; ``message`` is what follows its head.
 
-    ``writer`` is ``worker`` or ``redis`` where the form of the head tells it, ``process`` what the head calls the process,
-    ``fields`` the rest of a JSON line.
+    ``writer`` is ``worker`` or ``redis`` where the form of the head tells it, ``process`` what the head calls the
+    process, ``fields`` the rest of a JSON line.
     """
 
     at: int | None
@@ -86,14 +85,17 @@ _PLAIN = tuple(
 )
 _REQUEST, _YEARLESS = _PLAIN[2], _PLAIN[3]
 _ANY_TIME = tuple(
-    re.compile(rb"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?\x20)?" + pattern) for pattern in (_ISO, _DMY, _MDY, _UNIX, _MILLI)
+    re.compile(rb"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?\x20)?" + pattern)
+    for pattern in (_ISO, _DMY, _MDY, _UNIX, _MILLI)
 )
 _JSON_TIME = re.compile(rb'"(?:asctime|@?timestamp|time|ts|datetime)"\s{0,3}:\s{0,3}"(?P<time>[^"]{10,60})"')
 # A line may carry a head within a head; more than that is no log.
 _DEEPEST = 3
 # What a container, a journal or a collector puts in front of a line that has a head of its own.
 _SERVICE = re.compile(rb"[\w./-]{1,60}\s{0,20}\|\x20")
-_CARRIER = re.compile(rb"std(?:out|err)\x20[FP]\x20|[\w./@-]{1,80}\x20[\w./@-]{1,80}(?:\[[\w.-]{1,40}\])?:\x20|[\w./-]{1,60}\[[\w./-]{1,40}\]:\x20")
+_CARRIER = re.compile(
+    rb"std(?:out|err)\x20[FP]\x20|[\w./@-]{1,80}\x20[\w./@-]{1,80}(?:\[[\w.-]{1,40}\])?:\x20|[\w./-]{1,60}\[[\w./-]{1,40}\]:\x20"
+)
 
 _TIME_FIELDS = ("asctime", "timestamp", "@timestamp", "time", "ts", "datetime", "date", "created", "eventTime", "t")
 _MESSAGE_FIELDS = ("message", "msg", "event", "log", "text", "body", "MESSAGE")
@@ -101,7 +103,8 @@ _PROCESS_FIELDS = ("processName", "process_name", "process")
 
 
 class HeadReader:
-    """Reads the heads of one log's lines. Times without an offset are in ``zone``; one that its clock showed twice spans both.
+    """Reads the heads of one log's lines. Times without an offset are in ``zone``; one that its clock showed twice
+    spans both.
 
     A time without a year gets the year that brings it nearest to the last full time of the log; without any, no time.
     """
@@ -133,7 +136,9 @@ class HeadReader:
         return self._plain(line, depth)
 
     def _plain(self, line: bytes, depth: int) -> Head | None:
-        """A head of no form in particular; if another follows it, that one's, unless only the outer time has an offset."""
+        """A head of no form in particular; if another follows it, that one's, unless only the outer time has an
+        offset.
+        """
         if depth and (service := _SERVICE.match(line)):
             return self._read(line[service.end() :], depth - 1)
         for pattern in (self._usual, *_PLAIN) if self._usual else _PLAIN:
@@ -185,19 +190,20 @@ class HeadReader:
         except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
-            found = _JSON_TIME.search(line)
-            times = self.time_of(found["time"]) if found else None
+            dated = _JSON_TIME.search(line)
+            times = self.time_of(dated["time"]) if dated else None
             return Head(*times, line) if times else None
         if isinstance(record := fields.get("record"), dict):
             fields = {**fields, **record}
         name = next((name for name in _MESSAGE_FIELDS if isinstance(fields.get(name), str)), "")
-        times = next((found for key in _TIME_FIELDS if (found := self._json_time(fields.get(key)))), None)
+        times = next((told for key in _TIME_FIELDS if (told := self._json_time(fields.get(key)))), None)
         message = str(fields.get(name, "")).rstrip("\n").encode("utf-8", "backslashreplace")
         process = next((str(fields[key]) for key in _PROCESS_FIELDS if isinstance(fields.get(key), str)), "")
         rest = {key: value for key, value in fields.items() if key not in (name, "record", *_TIME_FIELDS)}
         if inner := self._inner(message, depth):
             return inner._replace(at=times[0], until=times[1]) if times else inner
-        return Head(*(times or (None, None)), message, "", process, rest)
+        at, until = times or (None, None)
+        return Head(at, until, message, "", process, rest)
 
     def _json_time(self, value: Any) -> tuple[int, int] | None:
         if isinstance(value, dict):
@@ -247,7 +253,9 @@ class HeadReader:
         year, month, name, day, hm = (told.get(prefix + part) or b"" for part in _DAY)
         return self._minute(year, month, name, day, hm, told.get(prefix + "z") or b"")
 
-    def _minute(self, year: bytes, month: bytes, name: bytes, day: bytes, hm: bytes, offset: bytes) -> tuple[int, int] | None:
+    def _minute(
+        self, year: bytes, month: bytes, name: bytes, day: bytes, hm: bytes, offset: bytes
+    ) -> tuple[int, int] | None:
         """The earliest and the latest µs at which a minute of the log's clock can have begun."""
         number = int(month) if month else _MONTHS.get(name, 0)
         if year:

@@ -6,8 +6,7 @@ In: a file, whose kind its content tells. Out: the frame ``events``, and from wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,13 +14,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from analysis.evidence.log_events import (
-    Said,
-    names_itself,
-    told_by_application,
-    told_by_server,
-    told_by_worker,
-)
+from analysis.evidence.log_actions import told_by_application
+from analysis.evidence.log_forms import names_itself, told_by_server, told_by_worker
+from analysis.evidence.log_kinds import Said
 from analysis.evidence.log_lines import LogLines
 from analysis.evidence.log_times import Head, HeadReader
 from analysis.frames import concat, frame
@@ -43,8 +38,9 @@ _PROCESS = {"worker": "worker", "redis": "redis", "": "application"}
 class LogReading:
     """What one log says. ``kind`` is ``worker log``, ``redis log`` or ``application log``.
 
-    ``first_at`` and ``last_at`` are over all lines with a time, events or not; ``lines`` is how many lines were read. Where not
-    all could be read, ``complete`` is False, ``stopped_at`` the last line that was, and ``reason`` says why.
+    ``first_at`` and ``last_at`` are over all lines with a time, events or not; ``lines`` is how many lines were read.
+    Where not all could be read, ``complete`` is False, ``stopped_at`` the last line that was, and ``reason`` says
+    why.
     """
 
     events: pd.DataFrame
@@ -58,19 +54,21 @@ class LogReading:
 
 
 def read_log(path: Path, *, source: str, server: str = "", zone: ZoneInfo) -> LogReading:
-    """A log's events, in its order, one row for each thing a line says (``log_events.KINDS``).
+    """A log's events, in its order, one row for each thing a line says (``log_kinds.KINDS``).
 
-    Times without an offset are in ``zone``. A time in whole seconds stands for that second, one that the zone's clock showed
-    twice for both; ``at`` and ``not_after`` are the ends. What is printed without a time happened between the timed
-    lines around it: ``at`` is the one before, ``not_after`` the one after, each missing where there is none. Lines without a
-    time that belong to an event (a traceback, a message's headers) are in its ``text``, which is redacted and no longer
-    than ``LONGEST_TEXT`` and a note of what was left out.
+    Times without an offset are in ``zone``. A time in whole seconds stands for that second, one that the zone's clock
+    showed twice for both; ``at`` and ``not_after`` are the ends. What is printed without a time happened between the
+    timed lines around it: ``at`` is the one before, ``not_after`` the one after, each missing where there is none.
+    Lines without a time that belong to an event (a traceback, a message's headers) are in its ``text``, which is
+    redacted and no longer than ``LONGEST_TEXT`` and a note of what was left out.
     """
     lines = LogLines(path)
     reader = _Reader(source, server, zone)
     for number, line in lines:
         reader.take(number, line)
     reader.end()
+    if lines.complete and lines.foreign and reader.first is None:
+        lines.complete, lines.reason = False, "is not text, and no line of it has a time"
     return LogReading(
         events=concat("events", reader.parts),
         kind=reader.kind,
@@ -95,7 +93,9 @@ class _Event:
 
 @dataclass
 class _Reader:
-    """Goes through a log once. Holds no more than the event whose lines still come, and those that wait for the next time."""
+    """Goes through a log once. Holds no more than the event whose lines still come, and those that wait for the next
+    time.
+    """
 
     source: str
     server: str
@@ -144,7 +144,9 @@ class _Reader:
         if said:
             process = f"{_PROCESS[writer]} {head.process}".strip()
             if said[0].kind == "worker_started":
-                self._write(_Event(number, head.at, head.until, process, said, self._node + b", " + message.lstrip(b"-* ")))
+                self._write(
+                    _Event(number, head.at, head.until, process, said, self._node + b", " + message.lstrip(b"-* "))
+                )
             else:
                 self._open = _Event(number, head.at, head.until, process, said, message)
 
@@ -181,7 +183,11 @@ class _Reader:
             return
         else:
             said = list(told_by_worker(line)) or list(told_by_application(line))
-            said = [one for one in said if one.kind in ("write_refused", "mentioned", "flush", "purge", "delete", "not_done")]
+            said = [
+                one
+                for one in said
+                if one.kind in ("write_refused", "mentioned", "flush", "purge", "delete", "not_done")
+            ]
         if said:
             writer = "worker" if self._worker_lines else ""
             self._waiting.append(_Event(number, self._now, None, _PROCESS[writer], said, line))
@@ -193,7 +199,7 @@ class _Reader:
             event.text += b"\n" + line[:_LONGEST_RAW]
         if event.said[0].kind in _DISCARDED and not event.said[0].task_id and (told := names_itself(line)):
             task_id, name = _text(told["id"]), _text(told["name"])
-            event.said[0] = event.said[0]._replace(task_id=task_id, name=event.said[0].name or name)
+            event.said[0] = replace(event.said[0], task_id=task_id, name=event.said[0].name or name)
 
     def _close(self) -> None:
         if self._open is not None:
@@ -239,7 +245,7 @@ def _of_fields(said: list[Said], fields: dict[str, Any]) -> list[Said]:
         return said
     task_id = _clean(named)
     if len(said) == 1 and said[0].task_id is None and said[0].count in (None, 1):
-        return [said[0]._replace(task_id=task_id)]
+        return [replace(said[0], task_id=task_id)]
     return [*said, Said("mentioned", task_id)]
 
 

@@ -75,13 +75,15 @@ class Snapshot:
 def read_rdb(
     path: Path, *, source: str | None = None, server: str = "", taken_at: pd.Timestamp | None = None
 ) -> Snapshot:
-    """Every key of a snapshot, in the file's order; the file is mapped, and its values stay in it.
+    """Every key of a snapshot, in the file's order. The file is mapped, and values stay in it until they are asked for.
 
-    ``taken_at`` dates a snapshot that has no ``ctime`` (RDB 2 to 6). ``expired`` compares ``expires_at`` with that time, and is
-    missing where there is none. Expiries out of the years 1 to 9999 are moved to their ends. ``encoding`` is the file's: what
-    the server held may differ where the file does not tell (a string that APPEND made, a list that has shrunk).
+    ``taken_at`` dates a snapshot that has no ``ctime`` (RDB 2 to 6). ``expired`` says whether ``expires_at`` is at that time or
+    before, and is missing where there is none. An expiry outside of the years 1 to 9999 is moved to their end. ``length`` is
+    missing where a value's own header is broken, and of modules. ``encoding`` is what the file tells; the server may have said
+    another word where that is a matter of its memory: a number that APPEND made is raw, a list that has shrunk stays a
+    quicklist, and embstr ends at 44 bytes only up to Valkey 8.0 and Redis 8.0.
 
-    Raises Unusable where nothing at all can be read: no RDB file, an empty one, no version.
+    Raises Unusable where nothing at all can be read: no file, an empty one, no snapshot, no version.
     """
     buffer = _map(path)
     valkey, version = _magic(buffer, path)

@@ -1,6 +1,7 @@
 """Slow commands.
 
-In: a file with the answer to ``SLOWLOG GET``. Out: the frame ``commands``. Does not know whether a command did any harm.
+In: a file with the answer to ``SLOWLOG GET``. Out: the frame ``commands``. Does not know whether a command did any
+harm.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _LAST_SECOND = 2**33
 def read_slowlog(path: Path, *, source: str, server: str = "") -> pd.DataFrame:
     """A row for each command that changed keys, or looked for them (KEYS, SCAN), in the order in which they ran.
 
-    ``offset`` is the entry's own number. An entry bears the second in which the command ended, so it ran between that second
-    less its duration, and the second's end. A key over 128 bytes ends in ``... (N more bytes)``, as Redis cut it. The
-    database is not in the log. Entries may be arrays or maps; one that is neither costs one row. Raises Unusable where
-    the file is no list.
+    ``offset`` is the entry's own number. An entry bears the second in which the command ended, so it ran between that
+    second less its duration, and the second's end. A key over 128 bytes ends in ``... (N more bytes)``, as Redis cut
+    it. The database is not in the log. Entries may be arrays or maps; one that is neither costs one row. Raises
+    Unusable where the file is no list.
     """
     answer = read_json_answer(path)
     if not isinstance(answer, list):

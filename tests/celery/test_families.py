@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from analysis.celery.families import FAMILIES, name_families
+from analysis.celery.jobs import JobsSettings
+from analysis.celery.results import tasks_frame
 from analysis.celery.serializers import COMPRESSED
 from tests.celery.conftest import Stream, keys_of
 from tests.celery.test_messages import encoded, message, raw
@@ -216,6 +218,23 @@ def test_frame_keeps_its_rows_columns_and_types() -> None:
     empty = name_families(*keys_of({}))
     assert len(empty) == 0 and (empty.dtypes == keys.dtypes).all()
     assert name_families(pd.concat([keys, keys]), value_of)["family"].tolist() == ["other", "result", "other"] * 2
+
+
+def test_keys_whose_sizes_are_unknown_are_named_all_the_same() -> None:
+    group = f"app_celery-taskset-meta-{ID}"
+    held = {
+        f"celery-task-meta-{ID}": DONE,
+        group: b'{"result": [["g", null], []]}',
+        group + ".s": b"2",
+        f"job:{ID}": [(b"status", b"done")],
+        "celery": [raw()],
+        "held": RESERVED,
+    }
+    keys, value_of = keys_of(held, length=None, bytes=None)
+    for stated in (None, JobsSettings(key="job:{id}")):
+        named = name_families(keys, value_of, stated)
+        assert named["family"].tolist() == ["result", "group_result", "chord", "job", "queue", "unacked"]
+        assert tasks_frame(named, value_of)["status"].tolist()[0] == "SUCCESS"
 
 
 def test_every_family_says_what_it_means_and_who_writes_it() -> None:

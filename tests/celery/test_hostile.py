@@ -65,7 +65,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(st.tuples(st.integers(0, 2), KEYS), VALUES, max_size=6), st.sampled_from([None, "job:{id}"]))
 def test_frames_come_of_anything(values: dict[Any, Any], template: str | None) -> None:
     keys, value_of = keys_of(values)
@@ -87,7 +87,7 @@ def test_frames_come_of_anything(values: dict[Any, Any], template: str | None) -
         str(reply.task_id).encode()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(BYTES)
 def test_contents_come_of_any_bytes(raw: bytes) -> None:
     for content in (body_of(raw), message_body(raw)):

@@ -50,6 +50,7 @@ def test_stated_template_takes_hashes_and_strings_of_any_id_and_nothing_else() -
         "job:": record(status="done"),
         "xjob:3": record(status="done"),
         "job:list": [b"a"],
+        "job:next": b"17",
         (3, "job:4"): record(a="b"),
     }
     assert found(values, JobsSettings(key="job:{id}")) == {"job:1": "1", "job:☃ 2": "☃ 2", "job:4": "4"}
@@ -98,6 +99,20 @@ def test_states_in_the_applications_own_words_do_where_the_names_hold_known_task
     tasks = ids(100)
     values: dict[Any, Any] = {f"film:{task}": record(state="colour grading") for task in tasks}
     assert len(found(values | done(tasks[61]))) == 100 and found(values) == {}
+
+
+def test_records_of_many_owners_are_one_kind() -> None:
+    tasks, owners = ids(60), ids(60, start=500)
+    values: dict[Any, Any] = {
+        f"user:{owner}:2025-07-{number:02}:job:{task}": record(status="done")
+        for number, (owner, task) in enumerate(zip(owners, tasks, strict=True))
+    }
+    assert sorted(found(values).values()) == sorted(tasks)
+
+
+def test_digest_in_a_name_is_no_task() -> None:
+    values: dict[Any, Any] = {f"job:{task.replace('-', '') * 2}": record(status="done") for task in ids(3)}
+    assert found(values) == {}
 
 
 def test_record_of_a_waiting_message_is_found_alone() -> None:
