@@ -5,6 +5,15 @@
 
 from analysis.case import Case, open_case
 from analysis.errors import Unusable
-from analysis.investigation import Investigation, investigate, look_into
+from analysis.investigation import Investigation, find_bulk, find_ttl, investigate, look_into
 
-__all__ = ["Case", "Investigation", "Unusable", "investigate", "look_into", "open_case"]
+__all__ = [
+    "Case",
+    "Investigation",
+    "Unusable",
+    "find_bulk",
+    "find_ttl",
+    "investigate",
+    "look_into",
+    "open_case",
+]

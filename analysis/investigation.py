@@ -9,18 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from analysis.case import Case
 from analysis.celery.results import body_of
 from analysis.findings.advice import DECIDES, gaps
-from analysis.findings.bulk import bulk_sentence, gone_between
+from analysis.findings.bulk import BulkFindings, bulk_findings, looks
 from analysis.findings.causes import CAUSES
 from analysis.findings.conclude import conclude
 from analysis.findings.inventory import known_tasks
 from analysis.findings.timeline import timeline
 from analysis.findings.traces import known_ids, whole_id
+from analysis.findings.ttl import TtlFindings, ttl_findings
 from analysis.findings.verdict import Gap, Verdict
 from analysis.findings.view import View
 
@@ -39,15 +41,20 @@ class Investigation:
         """The frame ``timeline`` of this task."""
         return timeline(self.view, self.verdict)
 
-    @cached_property
-    def gone(self) -> pd.DataFrame:
-        """What went between two snapshots (``bulk.gone_between``), of the whole case."""
-        return gone_between(self.case.keys, self.view.shots)
-
     @property
-    def bulk_finding(self) -> str:
-        """Whether keys were removed in bulk, in a sentence."""
-        return bulk_sentence(self.case.keys, self.view.shots, self.gone)
+    def zone(self) -> ZoneInfo:
+        """The case's own zone, shown beside UTC."""
+        return self.case.settings.timezone
+
+    @cached_property
+    def bulk(self) -> BulkFindings:
+        """Whether keys were removed in bulk, of the whole case."""
+        return find_bulk(self.case)
+
+    @cached_property
+    def retention(self) -> pd.DataFrame:
+        """Retention as stated and as observed (``ttl.retention_table``), of the whole case."""
+        return find_ttl(self.case).retention
 
     @cached_property
     def body(self) -> dict[str, Any]:
@@ -70,6 +77,16 @@ def look_into(case: Case, task_id: str) -> Investigation:
 def investigate(case: Case, task_id: str) -> Verdict:
     """The verdict on one task of a case; see ``look_into`` for what else is known about it."""
     return look_into(case, task_id).verdict
+
+
+def find_bulk(case: Case) -> BulkFindings:
+    """The bulk patterns of a case."""
+    return bulk_findings(case.keys, case.tasks, looks(case.evidence))
+
+
+def find_ttl(case: Case) -> TtlFindings:
+    """The TTLs of a case."""
+    return ttl_findings(case.keys, case.tasks, case.jobs, looks(case.evidence), case.settings)
 
 
 def case_gaps(case: Case) -> tuple[Gap, ...]:

@@ -86,13 +86,16 @@ def gone_by_family(gone: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
     return counted.sort_values("early", ascending=False, ignore_index=True)[columns]
 
 
+def _pairs(shots: pd.DataFrame) -> int:
+    return int(shots.loc[shots["taken_at"].notna(), "server"].duplicated().sum())
+
+
 def bulk_sentence(keys: pd.DataFrame, shots: pd.DataFrame, gone: pd.DataFrame) -> str:
     """The finding, in words that claim no more than the snapshots show."""
     timed = shots.loc[shots["taken_at"].notna()]
     if not len(shots):
         return "There is no snapshot in the evidence, so bulk removal can be neither shown nor ruled out."
-    pairs = timed["server"].duplicated().sum()
-    if not pairs:
+    if not _pairs(shots):
         return (
             f"One snapshot shows what was left ({count(len(keys), 'key')}), not what was removed: bulk removal can be "
             "neither shown nor ruled out from it alone."
@@ -118,9 +121,12 @@ def bulk_sentence(keys: pd.DataFrame, shots: pd.DataFrame, gone: pd.DataFrame) -
 class BulkFindings:
     """What the bulk notebook shows: its headline, keys by family and by hour of storing, and what went between
     snapshots.
+
+    ``pairs``: how many pairs of snapshots there were to compare.
     """
 
     headline: str
+    pairs: int
     by_family: pd.DataFrame
     by_hour: pd.DataFrame
     gone: pd.DataFrame
@@ -134,6 +140,7 @@ def bulk_findings(keys: pd.DataFrame, tasks: pd.DataFrame, shots: pd.DataFrame) 
     by_family = held.groupby(["server", "db", "family"], dropna=False).agg(keys=("key", "size"), bytes=("bytes", "sum"))
     return BulkFindings(
         bulk_sentence(held, shots, gone),
+        _pairs(shots),
         by_family.reset_index(),
         stored_by_hour(in_latest(tasks, shots)),
         gone_by_family(gone, keys),

@@ -124,8 +124,7 @@ def job_expiry(view: View) -> Iterator[Finding]:
     expires, born = view.stated.jobs.expires, view.born("job")
     source = "case.toml, [jobs] expires"
     if not expires:
-        what = "kept until purged" if expires == 0 else "not said to expire"
-        says = f"Job records are {what}, so this one did not run out."
+        says = "Job records are kept until purged." if expires == 0 else "Nothing says that job records expire."
         yield Finding("job-expiry", "job", source, says, {"natural_expiry": -STRONG if expires == 0 else -WEAK})
     elif born is not None and view.as_of is not None:
         due = born + pd.Timedelta(seconds=expires)

@@ -15,7 +15,7 @@ from analysis.findings.lived import purge_of
 from analysis.findings.sighted import NOUN
 from analysis.findings.verdict import Fact, Hypothesis, Record
 from analysis.findings.view import ENDED, View
-from analysis.findings.words import QUALITY, at, confidence_word, count, duration, listed, on, percent
+from analysis.findings.words import QUALITY, at, confidence_word, count, duration, listed, lower_first, on, percent
 
 Weighed = Mapping[str, tuple[Hypothesis, ...]]
 _LABEL = {"result": "Result", "job": "Job record", "message": "Queue message"}
@@ -32,7 +32,7 @@ def headline(view: View, records: Mapping[str, Record]) -> str:
     told = _told(view, result)
     if result.cause == "unknown" or result.confidence >= 0.99:
         return told
-    return f"{confidence_word(result.confidence).capitalize()}: {told[0].lower()}{told[1:]}"
+    return f"{confidence_word(result.confidence).capitalize()}: {lower_first(told)}"
 
 
 def _told(view: View, result: Record) -> str:
@@ -68,17 +68,13 @@ def _told(view: View, result: Record) -> str:
 
 
 def summary(view: View, records: Mapping[str, Record], weighed: Weighed) -> str:
-    """The paragraph under the headline: how the task ended, what else is gone and how sure that is, and what it was
-    not.
-    """
-    sentences = [
-        _ended(view),
-        _undecided(records, weighed),
-        _job(view, records, weighed),
-        _restart(view, records),
-        _scope(view),
-    ]
-    return " ".join(sentence for sentence in sentences if sentence)
+    """The paragraphs under the headline: how the task ended and what else is gone; then the server, and other tasks."""
+    paragraphs = (
+        (_ended(view), _undecided(records, weighed), _job(view, records)),
+        (_restart(view), _scope(view)),
+    )
+    lines = (" ".join(sentence for sentence in paragraph if sentence) for paragraph in paragraphs)
+    return "\n".join(line for line in lines if line)
 
 
 def _ended(view: View) -> str:
@@ -103,11 +99,11 @@ def _undecided(records: Mapping[str, Record], weighed: Weighed) -> str:
     if records["result"].cause != "unknown":
         return ""
     rivals = [h for h in weighed["result"] if h.cause != "unknown" and h.probability >= 0.02]
-    named = listed([f"“{CAUSES[h.cause].title.lower()}” ({percent(h.probability)})" for h in rivals], most=4)
+    named = listed([f"“{lower_first(CAUSES[h.cause].title)}” ({percent(h.probability)})" for h in rivals], most=4)
     return f"Still possible, among others: {named}." if named else ""
 
 
-def _job(view: View, records: Mapping[str, Record], weighed: Weighed) -> str:
+def _job(view: View, records: Mapping[str, Record]) -> str:
     job = records.get("job")
     if job is None:
         return ""
@@ -129,7 +125,7 @@ def _job(view: View, records: Mapping[str, Record], weighed: Weighed) -> str:
     )
 
 
-def _restart(view: View, records: Mapping[str, Record]) -> str:
+def _restart(view: View) -> str:
     """What the server's last start can have cost this task."""
     started = view.servers["started_at"].dropna()
     began = view.received or view.stored
@@ -175,7 +171,9 @@ def facts(view: View, records: Mapping[str, Record], weighed: Weighed) -> tuple[
         if record.cause == "unknown":
             best = next((h for h in weighed[name] if h.cause != "unknown"), None)
             basis = (
-                f"the likeliest is “{CAUSES[best.cause].title.lower()}” ({percent(best.probability)})" if best else ""
+                f"the likeliest is “{lower_first(CAUSES[best.cause].title)}” ({percent(best.probability)})"
+                if best
+                else ""
             )
             cards.append(Fact(_LABEL[name], CAUSES["unknown"].title, basis))
         else:

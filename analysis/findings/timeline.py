@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.findings.lived import purge_of
+from analysis.findings.sighted import NOUN
 from analysis.findings.tell import sure
 from analysis.findings.verdict import Verdict
 from analysis.findings.view import View
@@ -37,7 +38,7 @@ _SERVER_KINDS = (
 
 def timeline(view: View, verdict: Verdict) -> pd.DataFrame:
     """Everything with a time that bears on the task: the frame ``timeline``, ordered by time."""
-    rows = [*_server(view), *_task(view), *_records(view), *_purge(view, verdict), *_case(view)]
+    rows = [*_server(view), *_task(view), *_records(view), *_gone(view, verdict), *_purge(view, verdict), *_case(view)]
     ordered = frame("timeline", [row for row in rows if pd.notna(row["at"])])
     return ordered.sort_values("at", kind="stable", ignore_index=True)
 
@@ -123,6 +124,25 @@ def _records(view: View) -> list[dict[str, Any]]:
         source = f"{job.snapshot}, byte {job.offset}"
         rows.append(_row("job", "created", job.created_at, f"job record created (DB {job.db})", source))
         rows.append(_row("job", "expires", job.expires_at, "the job record's TTL ends", source))
+    return rows
+
+
+def _gone(view: View, verdict: Verdict) -> list[dict[str, Any]]:
+    """When a record that was once there was first seen, or said, to be gone, unless its own end is in the timeline."""
+    rows = []
+    for name in ("result", "job"):
+        record, missed = verdict.records.get(name), view.missed_by(name)
+        known = view.born(name) is not None
+        if record is None or record.status != "absent" or missed is None or not known:
+            continue
+        if record.cause in ("natural_expiry", "purged_by_cleanup"):
+            continue
+        if missed == view.stated.noticed_at:
+            source, says, certainty = "case.toml, noticed_at", f"the {NOUN[name]} was gone, as reported", "stated"
+        else:
+            shots = view.shots.loc[view.shots["taken_at"].eq(missed), "snapshot"]
+            source, says, certainty = str(shots.iloc[0]), f"the {NOUN[name]} was gone by then", "shown"
+        rows.append(_row(name, "gone", missed, says, source, certainty))
     return rows
 
 

@@ -70,9 +70,10 @@ class Fact:
 class Verdict:
     """The answer for one task. Times are UTC; sentences are plain text, never markup.
 
-    ``summary`` is the paragraph under the headline, ``asked`` the line above it, ``facts`` the four facts below.
-    ``quality`` is a word for the evidence with the reason for it. ``considered`` holds every cause that was weighed,
-    those that ``hypotheses`` folds into ``other`` too. All of these are shown, and not part of ``verdict.json``.
+    ``summary`` are the paragraphs under the headline, a line each, ``asked`` the line above it, ``facts`` the four
+    facts below. ``quality`` is a word for the evidence with the reason for it. ``considered`` holds every cause that
+    was weighed, those that ``hypotheses`` folds into ``other`` too. All of these are shown, and not part of
+    ``verdict.json``.
     """
 
     task_id: str

@@ -80,6 +80,11 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+def lower_first(text: str) -> str:
+    """The text with a small first letter, unless it begins with an abbreviation."""
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
     """``1 key``, ``1,204 keys``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -21,7 +21,6 @@ from urllib.parse import quote
 import pandas as pd
 
 from analysis.errors import Unusable
-from analysis.findings.bulk import gone_by_family, in_latest
 from analysis.findings.causes import CAUSES
 from analysis.findings.inventory import known_tasks
 from analysis.findings.tell import sure
@@ -93,7 +92,6 @@ def leave_numbers(
 def _write_parts(looked: Investigation, folder: Path) -> None:
     folder.mkdir()
     case, view = looked.case, looked.view
-    latest = in_latest(case.keys, view.shots)
     _write_json(
         folder / "task_traces.json",
         {"task_id": view.task_id, "asked": looked.asked, "traces": rows(looked.view.traces)},
@@ -101,11 +99,9 @@ def _write_parts(looked: Investigation, folder: Path) -> None:
     _write_json(
         folder / "bulk_patterns.json",
         {
-            "finding": looked.bulk_finding,
-            "keys_by_family": rows(
-                latest.groupby(["server", "db", "family"], dropna=False).size().reset_index(name="keys")
-            ),
-            "gone_between_snapshots": rows(gone_by_family(looked.gone, case.keys)),
+            "finding": looked.bulk.headline,
+            "keys_by_family": rows(looked.bulk.by_family),
+            "gone_between_snapshots": rows(looked.bulk.gone),
         },
     )
     everything = known_tasks(case.tasks, case.messages, case.jobs, case.events)
@@ -142,7 +138,7 @@ def summary_text(looked: Investigation) -> str:
             for name, record in verdict.records.items()
         ),
         "",
-        f"Bulk removal: {looked.bulk_finding}",
+        f"Bulk removal: {looked.bulk.headline}",
         "",
         "Not read, or in part:" if case.shortcomings else "All evidence was read.",
         *(f"  {line}" for line in case.shortcomings),

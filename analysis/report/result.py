@@ -1,6 +1,7 @@
 """What is known of one task, as rows for people: its stored result, its retention, the server, where it was looked for.
 
-In: an ``Investigation``. Out: small frames of text. Values from the data are shortened and redacted unless they are to be shown.
+In: an ``Investigation``. Out: small frames of text. Values from the data are shortened and redacted unless they are
+to be shown.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _MOST_FIELDS = 24
 
 
 def result_facts(looked: Investigation) -> pd.DataFrame:
-    """The stored result, its time to live, and the simple fields of what the task returned: columns fact, value, source."""
+    """The stored result, its time to live, and the simple fields of what the task returned: columns fact, value,
+    source.
+    """
     view = looked.view
     rows: list[tuple[str, str, str]] = []
     if view.name:
@@ -79,12 +82,16 @@ def _fields(returned: Any) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     text = value if isinstance(value, str) else repr(value)
     return text if shown() else shorten(redact_text(text), _LONGEST_VALUE)
 
 
 def searched(looked: Investigation) -> pd.DataFrame:
-    """Every database of every snapshot in which the task was looked for: columns server, snapshot, db, keys, results, names_it."""
+    """Every database of every snapshot in which the task was looked for: columns server, snapshot, db, keys, results,
+    names_it.
+    """
     keys, traces = looked.case.keys, looked.view.traces
     if not len(keys):
         return pd.DataFrame(columns=["server", "snapshot", "db", "keys", "results", "names_it"])

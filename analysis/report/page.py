@@ -1,0 +1,377 @@
+"""The parts of a report, each a function from what was found to ``Html``. Notebooks call these, and hold nothing else.
+
+In: verdicts and frames. Out: parts of a page. Decides what is shown and in which words, never what is true.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from analysis.case import Case, Ignored
+from analysis.findings.bulk import BulkFindings
+from analysis.findings.causes import CAUSES, title
+from analysis.findings.rules import RULES
+from analysis.findings.ttl import TtlFindings
+from analysis.findings.verdict import Evidence, Hypothesis, Verdict
+from analysis.findings.words import CONFIDENCE, QUALITY, count, duration, listed, lower_first, percent, stamp
+from analysis.report.html import Html, listing, render, said, sentence, table, together, visible
+from analysis.report.show import shown
+
+_MOST_COLUMNS = 5
+_RECORD = {"result": "the result", "job": "the job record", "message": "the queue message"}
+
+
+def first_screen(verdict: Verdict, zone: ZoneInfo) -> Html:
+    """What was asked, what happened, how sure, as of when, and from what: the screen that must be understood alone."""
+    tone, mark, word = {
+        True: ("bad", "✗", "Unexpected loss"),
+        False: ("good", "✓", "No unexpected loss"),
+        None: ("open", "?", "Not decided"),
+    }[verdict.unexpected_loss]
+    as_of = "The evidence carries no time."
+    if verdict.as_of is not None:
+        as_of = (
+            f"As of {stamp(verdict.as_of, zone)}, the latest moment of which the evidence speaks. All times are UTC."
+        )
+    values = "Values are shown as they are." if shown() else "Values from the data are shortened, and secrets redacted."
+    text = "\n".join(
+        [verdict.asked, f"{verdict.name} {verdict.task_id}".strip(), word, verdict.headline, verdict.summary]
+    )
+    return render(
+        "first_screen.html.j2",
+        text,
+        asked=said(verdict.asked),
+        name=said(verdict.name, 120),
+        task_id=said(verdict.task_id, 260),
+        tone=tone,
+        mark=mark,
+        word=word,
+        headline=said(verdict.headline, 600),
+        summary=[said(line, 1500) for line in verdict.summary.splitlines()],
+        facts=[{"label": f.label, "answer": f.answer, "basis": said(f.basis, 240)} for f in verdict.facts],
+        as_of=as_of,
+        values=values,
+    )
+
+
+def title_screen(what: str, found: str, case: Case) -> Html:
+    """The first screen of a report on a whole case: what it is about, its finding, and from what evidence."""
+    basis = f"{count(len(case.evidence), 'file')} of evidence"
+    moments = case.evidence["to"].dropna()
+    zone = case.settings.timezone
+    as_of = (
+        f"As of {stamp(moments.max(), zone)}. All times are UTC." if len(moments) else "The evidence carries no time."
+    )
+    left = f" Not read, or in part: {listed(list(case.shortcomings), most=4)}." if case.shortcomings else ""
+    return render(
+        "title_screen.html.j2",
+        f"{what}: {case.name}\n{found}",
+        what=what,
+        name=said(case.name, 200),
+        found=said(found, 1200),
+        basis=said(f"{as_of} From {basis}.{left}", 1200),
+    )
+
+
+def timeline_table(timeline: pd.DataFrame) -> Html:
+    """The timeline's rows, for reading what the chart shows."""
+    columns = {"at": "When", "says": "What", "source": "From", "certainty": "Is"}
+    return table(
+        timeline, label="Timeline, row by row", columns=columns, empty="Nothing in the evidence carries a time."
+    )
+
+
+class _Tinted(NamedTuple):
+    text: str
+    tint: str
+    deep: int
+
+
+def matrices(verdict: Verdict) -> Html:
+    """Evidence against causes, for each record: decibans as they were added up, so that a reader can check and
+    disagree.
+    """
+    intro = (
+        "Each line is a piece of evidence; each number says how strongly it speaks for (+) or against (−) a cause, in "
+        "decibans: +10 multiplies a cause's odds by ten, +20 by a hundred. 0 means that it makes no difference, or "
+        "that another line tells of the same event and counts already."
+    )
+    return together(sentence(intro), *(_matrix(verdict, record) for record in verdict.records))
+
+
+def _matrix(verdict: Verdict, record: str) -> Html:
+    weighed = verdict.of(record)
+    columns = _columns(weighed)
+    pieces: dict[tuple[str, str, str], dict[str, Evidence]] = {}
+    for hypothesis in columns:
+        for piece in hypothesis.evidence:
+            pieces.setdefault((piece.id, piece.source, piece.says), {})[hypothesis.cause] = piece
+    ordered = sorted(pieces.items(), key=lambda item: -max(abs(piece.weight) for piece in item[1].values()))
+    rows = [
+        {
+            "says": said(says, 400),
+            "source": said(source),
+            "cells": [_tinted(by_cause.get(hypothesis.cause)) for hypothesis in columns],
+        }
+        for (_, source, says), by_cause in ordered
+    ]
+    rest = [h for h in weighed if h not in columns]
+    folded = ""
+    if rest:
+        together_share = percent(sum(h.probability for h in rest))
+        folded = f"Not shown, {together_share} together: {', '.join(lower_first(title(h.cause)) for h in rest)}."
+    lead = weighed[0]
+    return render(
+        "matrix.html.j2",
+        f"{_RECORD[record]}: {title(lead.cause)}, {percent(lead.probability)}",
+        title=f"{_RECORD[record].capitalize()}: {lower_first(title(lead.cause))}, {percent(lead.probability)}",
+        decided=said(_decided(lead), 900),
+        against=said(_against(lead), 600),
+        heads=[title(h.cause) for h in columns],
+        priors=[signed(h.prior) for h in columns],
+        rows=rows,
+        sums=[signed(h.decibans) for h in columns],
+        shares=[percent(h.probability) for h in columns],
+        folded=folded,
+    )
+
+
+def _columns(weighed: tuple[Hypothesis, ...]) -> list[Hypothesis]:
+    """The leading causes, and those that evidence has ruled out hardest; ``unknown`` always, at the end."""
+    known = [h for h in weighed if h.cause != "unknown"]
+    leading = [h for h in known if h.probability >= 0.01][:_MOST_COLUMNS]
+    moved = sorted((h for h in known if h not in leading and h.evidence), key=lambda h: -abs(h.decibans - h.prior))
+    room = max(_MOST_COLUMNS - 1 - len(leading), 0)
+    return [
+        *leading,
+        *sorted(moved[:room], key=lambda h: -h.probability),
+        *(h for h in weighed if h.cause == "unknown"),
+    ]
+
+
+def signed(decibans: float) -> str:
+    """``+13``, ``−3.4``, ``0``: with a sign that is no hyphen."""
+    rounded = round(decibans, 1)
+    number = f"{abs(rounded):g}"
+    return f"+{number}" if rounded > 0 else f"−{number}" if rounded < 0 else "0"
+
+
+def _tinted(piece: Evidence | None) -> _Tinted:
+    if piece is None or not round(piece.weight, 1):
+        return _Tinted("0", "", 0)
+    return _Tinted(
+        signed(piece.weight), "for" if piece.weight > 0 else "against", min(8 + round(abs(piece.weight) * 1.6), 50)
+    )
+
+
+def _decided(lead: Hypothesis) -> str:
+    strongest = [piece for piece in lead.evidence if piece.weight > 0][:3]
+    if lead.cause == "unknown":
+        return "No piece of evidence speaks strongly enough for any one cause."
+    if not strongest:
+        return "Nothing speaks for it directly; it leads because the others are ruled out or rarer."
+    return "What decided it: " + " ".join(f"{piece.says} ({piece.source})" for piece in strongest)
+
+
+def _against(lead: Hypothesis) -> str:
+    against = [piece for piece in lead.evidence if piece.weight < 0]
+    return "What speaks against it: " + " ".join(piece.says for piece in against) if against else ""
+
+
+def facts_table(facts: pd.DataFrame) -> Html:
+    """Rows of fact, value and source."""
+    columns = {"fact": "What", "value": "Value", "source": "From"}
+    return table(facts, label="Facts and where they are from", columns=columns, empty="Nothing is known of it.")
+
+
+def searched(databases: pd.DataFrame, traces: pd.DataFrame) -> Html:
+    """Where the ID was looked for, and where it was found."""
+    found = table(
+        traces.assign(where=[_where(row) for row in traces.itertuples()]),
+        label="Places that name the ID",
+        columns={"where": "Where", "role": "As", "says": "What that means", "source": "From"},
+        empty="No record and no log line names this ID.",
+    )
+    looked = table(
+        databases.assign(db=["DB " + str(db) for db in databases["db"]]),
+        label="Databases that were searched",
+        columns={
+            "snapshot": "Snapshot",
+            "db": "Database",
+            "keys": "Keys",
+            "results": "Results",
+            "names_it": "Name the ID",
+        },
+        empty="There is no snapshot with a key in it.",
+    )
+    return together(found, looked)
+
+
+def _where(row: tuple) -> str:  # type: ignore[type-arg]
+    if isinstance(row.key, str):  # type: ignore[attr-defined]
+        server = f"{row.server}/" if row.server else ""  # type: ignore[attr-defined]
+        return f"{server}db{row.db}:{row.key}"  # type: ignore[attr-defined]
+    return "a log"
+
+
+def retention(rows: pd.DataFrame) -> Html:
+    """Retention as stated and as observed."""
+    columns = {"what": "Of", "stated": "Stated", "observed": "Observed", "says": "Compared"}
+    return table(rows, label="Retention stated and observed", columns=columns, empty="Nothing is stated or observed.")
+
+
+def bulk(found: BulkFindings) -> Html:
+    """Whether keys were removed in bulk."""
+    if not len(found.gone):
+        return sentence(found.headline)
+    return together(sentence(found.headline), _gone(found))
+
+
+def _gone(found: BulkFindings) -> Html:
+    columns = {
+        "before": "From",
+        "after": "To",
+        "db": "Database",
+        "family": "Family",
+        "held": "Held",
+        "gone": "Gone",
+        "due": "Due",
+        "early": "Before expiry",
+    }
+    empty = (
+        "No key went between two snapshots." if found.pairs else "There are no two snapshots of one server to compare."
+    )
+    gone = found.gone.assign(db=["DB " + str(db) for db in found.gone["db"]])
+    return table(gone, label="Keys gone between two snapshots", columns=columns, empty=empty)
+
+
+def bulk_families(found: BulkFindings) -> Html:
+    """Keys and serialized bytes by family."""
+    columns = {"db": "Database", "family": "Family", "keys": "Keys", "bytes": "Bytes in the file"}
+    rows = found.by_family.assign(db=["DB " + str(db) for db in found.by_family["db"]])
+    return table(rows, label="Keys by family", columns=columns, empty="There is no key in the evidence.")
+
+
+def bulk_gone(found: BulkFindings) -> Html:
+    """What went between two snapshots."""
+    return _gone(found)
+
+
+def ttl_quantiles(found: TtlFindings) -> Html:
+    """Remaining TTL by family."""
+    columns = {
+        "family": "Family",
+        "keys": "Keys",
+        "without_ttl": "No TTL",
+        "past_expiry": "Past expiry",
+        "min": "Shortest left",
+        "p25": "25 %",
+        "median": "Median",
+        "p75": "75 %",
+        "max": "Longest left",
+    }
+    quantiles = found.quantiles.copy()
+    for name in ("min", "p25", "median", "p75", "max"):
+        quantiles[name] = [duration(value) if pd.notna(value) else None for value in found.quantiles[name]]
+    empty = "There is no key in the evidence."
+    return table(quantiles, label="Remaining TTL by family", columns=columns, empty=empty)
+
+
+def endless(found: TtlFindings) -> Html:
+    """Result keys without a TTL."""
+    columns = {"db": "Database", "key": "Key", "family": "Family"}
+    rows = found.endless.assign(db=["DB " + str(db) for db in found.endless["db"]])
+    return table(rows, label="Results without a TTL", columns=columns, empty="Every result held has a TTL.")
+
+
+def headline(text: str) -> Html:
+    """A notebook's finding in a sentence."""
+    return sentence(text, "finding")
+
+
+def cleanup(places: pd.DataFrame) -> Html:
+    """Places in source code that delete or expire."""
+    return table(
+        places,
+        label="Places in source code that delete",
+        empty="There is no source code in the evidence that this version reads, so no code can be named.",
+    )
+
+
+def actions(verdict: Verdict) -> Html:
+    """What to do, in the order in which one would do it."""
+    return listing([said(action, 600) for action in verdict.actions], numbered=True, empty="Nothing.")
+
+
+def gaps(verdict: Verdict) -> Html:
+    """What is missing, what it would have told, and how to have it."""
+    rows = pd.DataFrame(
+        {
+            "missing": [gap.missing for gap in verdict.gaps],
+            "tell": [listed([lower_first(title(cause)) for cause in gap.would_decide], most=8) for gap in verdict.gaps],
+            "how": [gap.how for gap in verdict.gaps],
+        }
+    )
+    columns = {"missing": "Missing", "tell": "Would tell of", "how": "How to have it"}
+    return table(rows, label="Missing evidence", columns=columns, empty="Nothing that would change the answer.")
+
+
+def evidence_list(evidence: pd.DataFrame, ignored: tuple[Ignored, ...]) -> Html:
+    """Every file that was read, with its hash, and every file that was not, with the reason."""
+    whole = evidence["complete"].fillna(False).astype(bool)
+    read = ["whole" if sound else f"in part: {reason}" for sound, reason in zip(whole, evidence["reason"], strict=True)]
+    columns = {"path": "File", "kind": "Is", "from": "From", "to": "To", "read": "Read", "size": "Bytes"}
+    files = table(
+        evidence.assign(read=read),
+        label="Files of evidence",
+        columns=columns,
+        empty="No file could be read as evidence.",
+    )
+    unused = [sentence("Every file of the case was used.")]
+    if ignored:
+        unused = [sentence("Not used:"), listing([said(item) for item in ignored])]
+    if not len(evidence):
+        return together(files, *unused)
+    sums = listing([f"{row.sha256}  {said(row.path)}" for row in evidence.itertuples()])
+    return together(files, *unused, sentence("SHA-256 of each file as it was read:"), sums)
+
+
+def appendix(verdict: Verdict) -> Html:
+    """How the answer was found, what its words mean, and what it cannot do."""
+    words = [
+        (word, f"a probability of at least {least * 100:g} %" if least else "no cause has half the probability")
+        for least, word in CONFIDENCE
+    ]
+    method = (
+        "Every cause that could take the record starts with a prior, in decibans. Each piece of evidence adds or takes "
+        "some, by how much likelier it is under that cause than under the others. The sums become probabilities. Two "
+        "witnesses of one event count once. Weights and priors are judgement, resting on the facts named below, not "
+        "measured rates; causes that are not in the tables above are part of “not decided”."
+    )
+    used = {piece.id for hypothesis in verdict.considered for piece in hypothesis.evidence}
+    rests = [f"{rule.id}: {rule.rests_on}." for rule in RULES.values() if rule.id in used]
+    causes = [
+        (CAUSES[cause].title, CAUSES[cause].means) for cause in dict.fromkeys(h.cause for h in verdict.considered)
+    ]
+    kit = f"Made with analysis {version('analysis')}, pandas {pd.__version__}, Python {platform.python_version()}."
+    return together(
+        sentence(method),
+        _words("Words of confidence", words),
+        _words("Quality of evidence", list(QUALITY.items())),
+        _words("Causes", causes),
+        render("sentence.html.j2", "What the evidence rests on", text="What the evidence rests on:", kind="finding"),
+        listing(rests, empty="No rule found anything."),
+        sentence(kit),
+    )
+
+
+def _words(heading: str, words: list[tuple[str, str]]) -> Html:
+    text = "\n".join(f"{word}: {means}" for word, means in words)
+    return render(
+        "words.html.j2", text, title=heading, words=[(visible(word), visible(means)) for word, means in words]
+    )
