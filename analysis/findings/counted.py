@@ -80,13 +80,15 @@ def window(view: View, record: str) -> Window | None:
     answer = answers.iloc[-1]
     born, missed = view.born(record), view.missed_by(record) or view.as_of
     since = answer["counters_since"]
+    # Where a RESETSTAT can be neither seen nor ruled out, the counters may have begun later than they seem to.
+    trust = 0.9 if pd.isna(answer["counters_reset"]) else 1.0
     if born is None:
         # When the record was written is not known: the counters may have begun after it was gone.
         return Window(answer, 0.0, 0.9 if pd.notna(since) else 0.0, None)
     if missed is None or answer["at"] <= born:
         return Window(answer, 0.0, 0.0, born)
     watched = min((answer["at"] - born).total_seconds() / max((missed - born).total_seconds(), 1.0), 1.0)
-    return Window(answer, watched, watched if pd.notna(since) and since <= born else 0.0, born)
+    return Window(answer, watched, watched * trust if pd.notna(since) and since <= born else 0.0, born)
 
 
 def _figure(view: View, seen: Window, counter: str) -> float | None:

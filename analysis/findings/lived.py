@@ -102,7 +102,11 @@ def purge_of(view: View) -> pd.Series | None:
     ends.
     """
     born = view.born("job")
-    lines = view.events.loc[view.events["kind"].eq("purge") & view.events["at"].notna()]
+    kinds, texts = view.events["kind"], view.events["text"].fillna("")
+    template = view.stated.jobs.key if view.stated.jobs else None
+    named = (template or "job").partition("{id}")[0].rstrip(":_-./") or "job"
+    of_jobs = kinds.eq("delete") & texts.str.contains(named, case=False, regex=False)
+    lines = view.events.loc[(kinds.eq("purge") | of_jobs) & view.events["at"].notna()]
     lines = lines.loc[~lines["count"].eq(0).fillna(False).astype(bool)]
     if born is not None:
         lines = lines.loc[lines["at"] >= born]

@@ -62,7 +62,10 @@ def _told(view: View, result: Record) -> str:
         case "unknown":
             if not len(view.evidence):
                 return "There is no evidence, so nothing can be said about this task."
-            return f"What became of the result is not decided by this evidence; {then}no source shows it."
+            missed = view.missed_by("result")
+            if result.status == "absent" and missed is not None:
+                return f"The result was gone by {at(missed)}; what took it is not decided by this evidence."
+            return "What became of the result is not decided by this evidence."
         case cause:
             return f"The result is gone: {CAUSES[cause].means}."
 

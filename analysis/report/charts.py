@@ -49,7 +49,7 @@ _LANES = (
     ("job", "Job record"),
     ("case", "Case"),
 )
-_LONGEST_LABEL = 46
+_LONGEST_LABEL = 90
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def info(when: float, *, uptime: float, counters: Mapping[str, float] | None = N
         "uptime": uptime,
         "started_at": at(when - uptime),
         "counters_since": at(when - uptime),
+        "counters_reset": False,
         "maxmemory": 1_000_000,
         "maxmemory_policy": "allkeys-lru",
         "expired_keys": 0,
