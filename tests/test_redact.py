@@ -13,9 +13,10 @@ from analysis.redact import MASK, redact_text, redact_value, secret_name, shorte
 
 SECRET_NAMES = """
 password passwd pwd db_password dbPassword PGPASSWORD user-password secret client_secret SECRET_KEY token access_token
-authToken X-Auth-Token csrf_token access_tokens api_key apikey api-key apiKey APIKey x-api-key authorization Authorization
-auth http_auth credential credentials private_key ssh-private-key access_key AWS_SECRET_ACCESS_KEY session session_id
-JSESSIONID cookie Set-Cookie requirepass masterauth primaryauth tls-key-file-pass redis_pass passphrase
+authToken X-Auth-Token csrf_token access_tokens api_key apikey api-key apiKey APIKey x-api-key authorization
+Authorization auth http_auth credential credentials private_key ssh-private-key access_key AWS_SECRET_ACCESS_KEY
+session session_id JSESSIONID cookie Set-Cookie requirepass masterauth primaryauth tls-key-file-pass
+redis_pass passphrase
 """.split()
 HARMLESS_NAMES = """
 total_tokens max_tokens token_count tokens prompt_tokens completion_tokens total_token_count author authored authority
@@ -143,9 +144,10 @@ def test_redacting_twice_changes_nothing_more(text: str) -> None:
 
 
 HOSTILE = [
-    "a", "password", "password=", "://", "://:", '"', "\\", "token='", "token=(", "password={", "redis-cli ", "redis-cli -a", ":/",
-    'auth "', '"auth" "', "-----BEGIN PRIVATE KEY-----", "bearer ", "redis://:", ",a", "key ", "x:@", "://@:", " ", "password ",
-]  # fmt: skip
+    *("a", "password", "password=", "password ", "password={", "token='", "token=(", "key ", "bearer ", ",a", " "),
+    *("://", "://:", "://@:", "redis://:", ":/", "x:@", '"', "\\", 'auth "', '"auth" "', "redis-cli ", "redis-cli -a"),
+    "-----BEGIN PRIVATE KEY-----",
+]
 
 
 @pytest.mark.parametrize("unit", HOSTILE)

@@ -55,7 +55,7 @@ def verb_of(arguments: Sequence[AnyStr]) -> str:
     return f"{name} {_plain(arguments[1])}" if name.upper() in _TELLING_SUBCOMMANDS and len(arguments) > 1 else name
 
 
-def testifies(arguments: Sequence[AnyStr]) -> bool:
+def is_telling(arguments: Sequence[AnyStr]) -> bool:
     """Whether a command can change keys, or tells of one that did: KEYS and SCAN look for keys, REPLICAOF replaces
     them all.
     """

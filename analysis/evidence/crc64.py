@@ -2,9 +2,9 @@
 
 In: bytes. Out: the checksum. Knows nothing of what the bytes mean.
 
-A CRC is linear, so a block is folded by numpy instead of being read byte by byte. Let S be what eight zero bytes do to the
-register: words w0 … wn leave S^(n+1)(w0) ⊕ … ⊕ S(wn). One table of S^half moves the first half of a block onto the second,
-where XOR adds them; half of the half follows, until one word is left.
+A CRC is linear, so a block is folded by numpy instead of being read byte by byte. Let S be what eight zero bytes do to
+the register: words w0 … wn leave S^(n+1)(w0) ⊕ … ⊕ S(wn). One table of S^half moves the first half of a block onto the
+second, where XOR adds them; half of the half follows, until one word is left.
 """
 
 from __future__ import annotations

@@ -225,12 +225,14 @@ def servers_frame(answers: Iterable[InfoAnswer]) -> tuple[pd.DataFrame, pd.DataF
         for answer in ours:
             restarted = _restarted(before, answer) if before else None
             same_run = before is not None and restarted is False
-            fell = before is not None and same_run and _fell(before, answer)
+            # Where uptime went down within a run the answers are out of order, and nothing can be told from the pair.
+            pair = before if same_run and not _backwards(before, answer) else None
+            fell = pair is not None and _fell(pair, answer)
             own = _reset(answer)
             reset = True if fell or own or (same_run and reset_before) else own
             since = None if reset else answer.row["started_at"]
             rows.append({**answer.row, "restarted": restarted, "counters_reset": reset, "counters_since": since})
-            figures += _counter_rows(before if same_run and not fell else None, answer)
+            figures += _counter_rows(None if fell else pair, answer)
             before, reset_before = answer, reset
     return frame("servers", rows), frame("counters", figures)
 
@@ -244,21 +246,23 @@ def _restarted(before: InfoAnswer, answer: InfoAnswer) -> bool | None:
     return bool(now["started_at"] > was["at"] or now["uptime"] < was["uptime"])
 
 
+def _backwards(before: InfoAnswer | None, answer: InfoAnswer) -> bool:
+    was, now = before.row["uptime"] if before else None, answer.row["uptime"]
+    return was is not None and now is not None and bool(now < was)
+
+
 def _fell(before: InfoAnswer, answer: InfoAnswer) -> bool:
-    """Whether a counter went down within a run. Where uptime did so too, the answers are out of order and nothing is
-    said.
-    """
-    if (
-        before.row["uptime"] is not None
-        and answer.row["uptime"] is not None
-        and answer.row["uptime"] < before.row["uptime"]
-    ):
-        return False
+    """Whether a counter went down, or left the list of commands."""
     was, now = before.counters, answer.counters
     if any(name in was and name in now and now[name] < was[name] for name in _CLEARED):
         return True
     calls = [name for name in was if name.startswith("cmdstat_") and "." not in name]
-    return "commandstats" in answer.sections and any(now.get(name, 0) < was[name] for name in calls)
+    return _lists_commands(answer) and any(now.get(name, 0) < was[name] for name in calls)
+
+
+def _lists_commands(answer: InfoAnswer) -> bool:
+    """Whether commandstats were reported, and to their end: the section after them is there as well."""
+    return {"commandstats", "keyspace"} <= answer.sections
 
 
 def _reset(answer: InfoAnswer) -> bool | None:
@@ -275,7 +279,7 @@ def _reset(answer: InfoAnswer) -> bool | None:
         "connected_clients", 0
     ):
         return True
-    if "commandstats" not in answer.sections:
+    if not _lists_commands(answer):
         return None
     # From 7.0 on subcommands are counted on their own; before, RESETSTAT hides among other CONFIG calls.
     return None if "cmdstat_config" in counters else False

@@ -30,7 +30,7 @@ _COUNTS = (
     re.compile(_DONE + rb"(?:[_ .](?:count|total|keys|rows|records|jobs|tasks|items|number))?" + _IS + _UNIT),
     re.compile(rb"(?:count|total|num|number|n)_?(?:of_)?" + _DONE + _IS),
     re.compile(
-        rb"(?:" + _DONE + rb"|deleting|removing|purging|flushing|pruning)"
+        rb"(?:" + _DONE + rb"|(?:delet|remov|purg|prun)(?:e|ing)|flushing)"
         rb"(?: (?:all|a total of|total|about|exactly|old|the))? (\d{1,12})(?![\d:.\-/])" + _UNIT
     ),
     re.compile(rb"(?<![a-z_])(?:count|total|n)" + _IS),

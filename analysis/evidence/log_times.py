@@ -38,7 +38,7 @@ class Head(NamedTuple):
 
 _HM = rb"(?P<hm>\d\d:\d\d)"
 _S = rb"(?::(?P<s>\d\d)(?:[.,](?P<f>\d{1,9}))?)?"
-_Z = rb"(?:\x20?(?P<z>Z|UTC|GMT|[+-]\d\d:?(?:\d\d)?)(?![\w:]))?"
+_Z = rb"(?:\x20?(?P<z>Z|UTC|GMT|[+-]\d\d:?(?:\d\d)?)(?!\w))?"
 _ISO = rb"(?P<when>(?P<y>\d{4})(?P<sep>[-/])(?P<m>\d\d)(?P=sep)(?P<d>\d\d)[T\x20]" + _HM + rb")" + _S + _Z
 _DMY = rb"(?P<when>(?P<d>\d{1,2})[-/\x20](?P<b>[A-Z][a-z]{2})[-/\x20](?P<y>\d{4})[:,\x20]{1,2}" + _HM + rb")" + _S + _Z
 _MDY = rb"(?P<b>[A-Z][a-z]{2})\x20(?P<d>[\x20\d]\d)\x20" + _HM + _S + rb"(?:\x20(?P<y>\d{4})(?!\d))?"

@@ -93,9 +93,7 @@ class _Event:
 
 @dataclass
 class _Reader:
-    """Goes through a log once. Holds no more than the event whose lines still come, and those that wait for the next
-    time.
-    """
+    """Goes through a log once, holding only the event whose lines still come and those that wait for the next time."""
 
     source: str
     server: str

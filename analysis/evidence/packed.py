@@ -2,9 +2,10 @@
 
 In: a buffer and where the container stands in it. Out: numbers and places, never objects. Does not know snapshots.
 
-Kernels: plain functions over anything that gives small integers when indexed (bytes, a map, a uint8 array), so that one source
-runs as plain Python and compiles with numba. They return a status and never raise, and check every place before they read it.
-Places and lengths are signed 64 bit; sums of bytes start from a signed number, since two uint8 would make numba's uint64.
+Kernels: plain functions over anything that gives small integers when indexed (bytes, a map, a uint8 array), so that one
+source runs as plain Python and compiles with numba. They return a status and never raise, and check every place before
+they read it. Places and lengths are signed 64 bit; sums of bytes start from a signed number, since two uint8 would make
+numba's uint64.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ def unsigned(source: Bytes, at: int, width: int) -> int:
 
 
 def lzf_expand(source: Bytes, at: int, end: int, target: Room, limit: int) -> tuple[int, int]:
-    """Decompress ``source[at:end]`` into ``target`` until ``limit`` bytes are there: (bytes made, where the source was left).
+    """Decompress ``source[at:end]`` until ``limit`` bytes are in ``target``: (bytes made, where the source was left).
 
-    Of a string of ``limit`` bytes it is sound where exactly ``limit`` were made and the source was used up. More than ``limit``
-    says that the last run would have gone on (nothing is written there); BAD that the bytes are no LZF.
+    Of a string of ``limit`` bytes it is sound where exactly ``limit`` were made and the source was used up. More than
+    ``limit`` says that the last run would have gone on (nothing is written there); BAD that the bytes are no LZF.
     """
     made = 0
     while at < end and made < limit:
@@ -99,7 +100,7 @@ def lzf_expand(source: Bytes, at: int, end: int, target: Room, limit: int) -> tu
 
 
 def listpack_entry(source: Bytes, at: int, end: int) -> tuple[int, int, int, int]:
-    """One entry (Redis listpack.c): (TEXT, begin, end, next) or (NUMBER, value, 0, next); next is BAD where it is broken."""
+    """An entry (Redis listpack.c): (TEXT, begin, end, next) or (NUMBER, value, 0, next); of none, next is BAD."""
     if end - at < 2:
         return TEXT, 0, 0, BAD
     kind, first, last = TEXT, 0, 0
@@ -182,7 +183,7 @@ def ziplist_entry(source: Bytes, at: int, end: int) -> tuple[int, int, int, int]
 
 
 def zipmap_text(source: Bytes, at: int, end: int, is_value: bool) -> tuple[int, int, int]:
-    """A field or a value of a zipmap (Redis zipmap.c): (begin, end, next); behind a value its free bytes are passed over."""
+    """A zipmap's field or value (Redis zipmap.c): (begin, end, next). Free bytes behind a value are passed over."""
     if at >= end or source[at] == END:
         return 0, 0, BAD
     size = 0 + source[at]
@@ -206,8 +207,8 @@ def zipmap_text(source: Bytes, at: int, end: int, is_value: bool) -> tuple[int, 
 def header_count(source: Bytes, at: int, there: int, size: int, kind: int) -> int:
     """Entries of a container of ``size`` bytes as its header says it; ``there`` bytes of it are to be had at ``at``.
 
-    UNCOUNTED where the header leaves it open (65535 entries and more; of a zipmap 254). BAD where the header contradicts the
-    size. Of pairs, each half is an entry; of a zipmap the pairs are counted.
+    UNCOUNTED where the header leaves it open (65535 entries and more; of a zipmap 254). BAD where the header
+    contradicts the size. Of pairs, each half is an entry; of a zipmap the pairs are counted.
     """
     if kind == LISTPACK:
         if there < 6 or unsigned(source, at, 4) != size:
@@ -240,7 +241,7 @@ def header_count(source: Bytes, at: int, there: int, size: int, kind: int) -> in
 
 
 def count_entries(source: Bytes, at: int, end: int, kind: int) -> int:
-    """Entries of the container ``source[at:end]``, counted as ``header_count`` does by walking it; BAD where that fails."""
+    """Entries of ``source[at:end]``, in the units of ``header_count``, by walking them; BAD where that fails."""
     count = 0
     if kind == LISTPACK:
         at += 6

@@ -1,7 +1,7 @@
 """Redis and Valkey snapshots.
 
-In: an RDB file of version 1 to 12, of Valkey 80, or later as far as its types are known. Out: ``Snapshot`` with the frame
-``keys``; values on demand. Knows Redis; not what Celery or an application keeps in it.
+In: an RDB file of version 1 to 12, of Valkey 80, or later as far as its types are known. Out: ``Snapshot`` with the
+frame ``keys``; values on demand. Knows Redis; not what Celery or an application keeps in it.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ _LAST_SECOND = 253_402_300_799
 class Snapshot:
     """A snapshot as far as it could be read.
 
-    ``flavor`` is the writer: "valkey" by the magic, or by the aux field that Valkey 8 writes into version 11; else "redis".
-    ``version`` is the RDB version. ``aux`` has the first field of each name, as text. ``taken_at`` is aux ``ctime``: the second
-    in which the server began to save. ``keys`` is the frame ``keys``; family, prefix and task_id are missing.
+    ``flavor`` is the writer: "valkey" by the magic, or by the aux field that Valkey 8 writes into version 11; else
+    "redis". ``version`` is the RDB version. ``aux`` has the first field of each name, as text. ``taken_at`` is aux
+    ``ctime``: the second in which the server began to save. ``keys`` is the frame ``keys``; family, prefix and task_id
+    are missing.
 
-    ``complete``: read to the end mark, nothing behind it, and the checksum holds where there is one. Else ``stopped_at`` is the
-    byte that could not be read (the first of its entry) and ``reason`` says why; every key before it is there. A snapshot of a
-    newer version has a ``reason`` even when complete. ``checksum``: "verified", "off" (written as 0), "absent" (before version
-    5), "wrong", or "not reached".
+    ``complete``: read to the end mark, nothing behind it, and the checksum holds where there is one. Else
+    ``stopped_at`` is the byte that could not be read (the first of its entry) and ``reason`` says why; every key before
+    it is there. A snapshot of a newer version has a ``reason`` even when complete. ``checksum``: "verified", "off"
+    (written as 0), "absent" (before version 5), "wrong", or "not reached".
     """
 
     path: Path
@@ -50,7 +51,7 @@ class Snapshot:
     version: int
     aux: dict[str, str]
     taken_at: pd.Timestamp | None
-    keys: pd.DataFrame
+    keys: pd.DataFrame = field(repr=False)
     complete: bool
     stopped_at: int | None
     reason: str | None
@@ -62,8 +63,8 @@ class Snapshot:
     def value(self, offset: int) -> Value:
         """The value of the key whose ``offset`` in the frame this is. Raises ValueUnreadable.
 
-        bytes of a string; a list of bytes of a list or set, of (member, score) of a zset, of (field, value) of a hash, of
-        (ID, list of (field, value)) of a stream.
+        bytes of a string; a list of bytes of a list or set, of (member, score) of a zset, of (field, value) of a hash,
+        of (ID, list of (field, value)) of a stream.
         """
         return decode_value(self._buffer, self.size, int(offset), valkey=self._valkey)
 
@@ -77,11 +78,11 @@ def read_rdb(
 ) -> Snapshot:
     """Every key of a snapshot, in the file's order. The file is mapped, and values stay in it until they are asked for.
 
-    ``taken_at`` dates a snapshot that has no ``ctime`` (RDB 2 to 6). ``expired`` says whether ``expires_at`` is at that time or
-    before, and is missing where there is none. An expiry outside of the years 1 to 9999 is moved to their end. ``length`` is
-    missing where a value's own header is broken, and of modules. ``encoding`` is what the file tells; the server may have said
-    another word where that is a matter of its memory: a number that APPEND made is raw, a list that has shrunk stays a
-    quicklist, and embstr ends at 44 bytes only up to Valkey 8.0 and Redis 8.0.
+    ``taken_at`` dates a snapshot that has no ``ctime`` (RDB 2 to 6). ``expired`` says whether ``expires_at`` is at that
+    time or before, and is missing where there is none. An expiry outside of the years 1 to 9999 is moved to their end.
+    ``length`` is missing where a value's own header is broken, and of modules. ``encoding`` is what the file tells; the
+    server may have said another word where that is a matter of its memory: a number that APPEND made is raw, a list
+    that has shrunk stays a quicklist, and embstr ends at 44 bytes only up to Valkey 8.0 and Redis 8.0.
 
     Raises Unusable where nothing at all can be read: no file, an empty one, no snapshot, no version.
     """

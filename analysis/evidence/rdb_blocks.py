@@ -66,7 +66,6 @@ _TYPE_WORDS = _words(_TYPES, "hash")
 _ENCODING_WORDS = _words(_ENCODINGS, "", "int", "embstr", "listpack")
 _AS_INT, _AS_EMBSTR, _AS_LISTPACK = range(_CODES, _CODES + 3)
 
-
 _REASONS = {
     layout.CUT: "cut: the file ends inside a key or its value",
     kernel.NO_END: "cut: the file ends without an end mark",
@@ -78,7 +77,7 @@ _REASONS = {
 
 @dataclass
 class Walked:
-    """``rows`` of each block: a line for each column of the walker. ``names``: the keys. ``aux``: the first field of each name.
+    """``rows``: of each block a line for each column of the walker; ``names``: its keys; ``aux``: the first of a name.
 
     ``position`` is behind the end mark where ``reason`` is None; else the first byte of what could not be read.
     """
@@ -123,7 +122,8 @@ def walk_buffer(buffer: Buffer, start: int, *, valkey: bool) -> Walked:
         status, count = kernel.walk(buffer, size, state, block, room)
         walked.position = state[kernel.POSITION]
         if status == layout.NEED_ROOM:
-            room = bytearray(state[kernel.DETAIL])
+            # Twice as much at least: the entry is begun anew each time.
+            room = bytearray(max(2 * len(room), state[kernel.DETAIL]))
         elif status < 0:
             walked.reason = _REASONS.get(status) or _unknown(state[kernel.DETAIL])
         walked.take(buffer, table[:count])

@@ -1,7 +1,7 @@
 """The walker of RDB snapshots: finds every key of a file and passes over its value.
 
-In: the bytes of a file and where to go on. Out: rows of numbers (places, lengths, times) in a block that the caller made, one
-for each key and each aux field. Knows how a file is laid out, not what is in it. Kernels, as in ``packed``.
+In: the bytes of a file and where to go on. Out: rows of numbers (places, lengths, times) in a block that the caller
+made, one for each key and each aux field. Knows how a file is laid out, not what is in it. Kernels, as in ``packed``.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ from analysis.evidence.rdb_layout import (
 # FORM: of a string, 1 where the server would hold it as a number; of a list, where it is a single packed node.
 DB, OFFSET, TYPE, KEY_AT, KEY_END, KEY_FORM, VALUE_AT, VALUE_END = range(8)
 LENGTH, FORM, FIELD_TTLS, EXPIRE, HAS_EXPIRE, IDLE, FREQ, WIDTH = range(8, 16)
-# What the walk remembers from call to call: where it goes on (behind the last row, or behind the end mark), the database,
-# and what has been said of the key to come. PLACE is the first byte of what it could not read; DETAIL the byte there, or the
-# room it needs.
-POSITION, CURRENT_DB, NEXT_EXPIRE, NEXT_HAS_EXPIRE, NEXT_IDLE, NEXT_FREQ, VALKEY, PLACE, DETAIL, STATES = range(10)
+# What the walk remembers from call to call: where it goes on, the database, and what has been said of the key to come.
+# POSITION is in the end behind the end mark, or the first byte of what could not be read; then DETAIL is that byte, or
+# the room that is needed.
+POSITION, CURRENT_DB, NEXT_EXPIRE, NEXT_HAS_EXPIRE, NEXT_IDLE, NEXT_FREQ, VALKEY, DETAIL, STATES = range(9)
 
 # How a call ended, beside the statuses of ``rdb_layout``. After FULL and NEED_ROOM it is called again.
 DONE, FULL = 0, 1
@@ -74,11 +74,11 @@ NO_END, UNKNOWN, OPAQUE = -5, -6, -7
 
 
 def walk(source: Bytes, end: int, state: Room, out: Room, room: Room) -> tuple[int, int]:
-    """Read entries from ``state[POSITION]`` until ``out`` is full, the end mark, or what cannot be read: (status, rows).
+    """Read entries until ``out`` is full, the end mark, or what cannot be read: (status, rows).
 
-    ``out`` is a flat block of 64-bit numbers, WIDTH to a row, which the caller has set to 0; ``room`` is where containers are
-    decompressed to be counted, HEADER bytes or more. A LENGTH that cannot be told is MISSING, as are IDLE, FREQ and FIELD_TTLS
-    where there are none. Rows already made stay good whatever the status says.
+    It goes on at ``state[POSITION]``. ``out`` is a flat block of 64-bit numbers, WIDTH to a row, which the caller has
+    set to 0; ``room``, HEADER bytes or more, is where containers are decompressed to be counted. A LENGTH that cannot
+    be told is MISSING, as are IDLE, FREQ and FIELD_TTLS where there are none. Rows stay good whatever the status says.
     """
     at, db = state[POSITION], state[CURRENT_DB]
     expire, has_expire = state[NEXT_EXPIRE], state[NEXT_HAS_EXPIRE]
@@ -86,8 +86,8 @@ def walk(source: Bytes, end: int, state: Room, out: Room, room: Room) -> tuple[i
     valkey = state[VALKEY] != 0
     last = len(out) - WIDTH
     row = 0
-    status = DONE
-    start = at
+    status, code = DONE, 0
+    wanted = 0
     while True:
         start = at
         if at >= end:
@@ -97,11 +97,11 @@ def walk(source: Bytes, end: int, state: Room, out: Room, room: Room) -> tuple[i
         at += 1
         if code <= HASH_LISTPACK_EX or code == AUX:
             if row > last:
-                status, at = FULL, start
+                status = FULL
                 break
             # Most keys and values are short strings: read here, without a call.
-            size = 0 + source[at] if at < end else 0
-            if size < 64 and at < end:
+            size = 0 + source[at] if at < end else 64
+            if size < 64:
                 key_at, key_form = at + 1, RAW
                 key_end = at = key_at + size
             else:
@@ -137,12 +137,7 @@ def walk(source: Bytes, end: int, state: Room, out: Room, room: Room) -> tuple[i
             else:
                 at, length, form, timed = skip_value(source, at, end, code, valkey, room)
                 if at < 0:
-                    status = at
-                    if status == NEED_ROOM:
-                        state[DETAIL] = length
-                        at = start
-                    elif status == UNKNOWN or status == OPAQUE:
-                        state[DETAIL] = code
+                    status, wanted = at, length
                     break
             out[row + DB] = db
             out[row + OFFSET] = start
@@ -195,9 +190,8 @@ def walk(source: Bytes, end: int, state: Room, out: Room, room: Room) -> tuple[i
                 at = BAD_LENGTH
             if at < 0:
                 status = at
-                state[DETAIL] = code
                 break
-    state[PLACE] = start
+    state[DETAIL] = wanted if status == NEED_ROOM else code
     state[POSITION] = at if status == DONE else start
     state[CURRENT_DB], state[NEXT_IDLE], state[NEXT_FREQ] = db, idle, freq
     state[NEXT_EXPIRE], state[NEXT_HAS_EXPIRE] = expire, has_expire
@@ -232,7 +226,7 @@ def skip_opcode(source: Bytes, at: int, end: int, code: int, valkey: bool) -> in
 
 
 def skip_value(source: Bytes, at: int, end: int, code: int, valkey: bool, room: Room) -> tuple[int, int, int, int]:
-    """Behind a value of any type but string: (behind, length, FORM, FIELD_TTLS). NEED_ROOM has the bytes wanted as length."""
+    """Behind a value that is no string: (behind, length, FORM, FIELD_TTLS); with NEED_ROOM the length it needs."""
     length, form, timed = 0, 0, MISSING
     if code == LIST or code == SET or code == HASH or code == ZSET or code == ZSET_2:
         length, at = length_at(source, at, end)
@@ -287,7 +281,7 @@ def skip_value(source: Bytes, at: int, end: int, code: int, valkey: bool, room: 
 
 
 def skip_scores(source: Bytes, at: int, end: int, count: int, code: int) -> int:
-    """The place behind ``count`` members with their scores: 8 bytes each, or as text with its length (of 253 and up: none)."""
+    """Behind ``count`` members with scores of 8 bytes, or as text behind its length (from 253 on there is no text)."""
     for _ in range(count):
         at = skip_strings(source, at, end, 1)
         if at < 0:

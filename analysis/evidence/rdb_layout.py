@@ -33,7 +33,8 @@ MAX_STRING = 512 * 2**20
 STRING, LIST, SET, ZSET, HASH, ZSET_2, MODULE, MODULE_2 = range(8)
 (
     HASH_ZIPMAP, LIST_ZIPLIST, SET_INTSET, ZSET_ZIPLIST, HASH_ZIPLIST, QUICKLIST, STREAM, HASH_LISTPACK, ZSET_LISTPACK,
-    QUICKLIST_2, STREAM_2, SET_LISTPACK, STREAM_3, HASH_METADATA_RC, HASH_LISTPACK_EX_RC, HASH_METADATA, HASH_LISTPACK_EX,
+    QUICKLIST_2, STREAM_2, SET_LISTPACK, STREAM_3,
+    HASH_METADATA_RC, HASH_LISTPACK_EX_RC, HASH_METADATA, HASH_LISTPACK_EX,
 ) = range(9, 26)  # fmt: skip
 HASH_2 = 22
 """Valkey's number for a hash whose fields have times; to Redis it is HASH_METADATA_RC (7.4 release candidates)."""
@@ -113,7 +114,7 @@ def digits_at(source: Bytes, at: int, size: int) -> int:
 
 
 def is_integer(source: Bytes, at: int, size: int) -> bool:
-    """Whether a text is a whole number of 64 bits as Redis would write it (util.c, string2ll), and so is held as one."""
+    """Whether a text is a number of 64 bits just as Redis writes one (util.c, string2ll), and so is held as one."""
     end = at + size
     minus = 1 if size > 0 and source[at] == 45 else 0
     at += minus
@@ -293,7 +294,7 @@ def skip_stream(source: Bytes, at: int, end: int, code: int) -> tuple[int, int]:
 
 
 def skip_group(source: Bytes, at: int, end: int, code: int) -> int:
-    """The place behind one consumer group: name, last ID, entries read, what is pending, and each consumer's part of that."""
+    """Behind a consumer group: name, last ID, entries read, what is pending, and each consumer's part of that."""
     at = skip_strings(source, at, end, 1)
     if at < 0:
         return at

@@ -1,7 +1,7 @@
 """One value of an RDB snapshot, decoded.
 
-In: a snapshot's bytes and the place of an entry. Out: the value as plain Python data, or ValueUnreadable with the reason.
-Knows Redis' types; not what the bytes in them mean, and decodes no text.
+In: a snapshot's bytes and the place of an entry. Out: the value as plain Python data, or ValueUnreadable with the
+reason. Knows Redis' types; not what the bytes in them mean, and decodes no text.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class ValueUnreadable(ValueError):
 def decode_value(buffer: Buffer, end: int, offset: int, *, valkey: bool) -> Value:
     """The value of the entry whose type byte is at ``offset``; ``end`` is the number of bytes, ``valkey`` the magic's.
 
-    Numbers that Redis packed come back as their text, as the server would send them. Raises ValueUnreadable for anything
-    that is broken, of an unknown type, a module's, or over 512 MiB in one string when decompressed.
+    Numbers that Redis packed come back as their text, as the server would send them. Raises ValueUnreadable for
+    anything that is broken, of an unknown type, a module's, or over 512 MiB in one string when decompressed.
     """
     cursor = _Cursor(buffer, end, offset)
     code = cursor.begin()
@@ -93,7 +93,7 @@ def decode_value(buffer: Buffer, end: int, offset: int, *, valkey: bool) -> Valu
 
 
 def decode_field_expiries(buffer: Buffer, end: int, offset: int, *, valkey: bool) -> dict[bytes, int]:
-    """Of a hash, the fields that have a time of their own: milliseconds since 1970, as stored. Empty for everything else.
+    """The fields of a hash that have a time of their own: milliseconds since 1970, as stored. Empty for all else.
 
     Raises ValueUnreadable as ``decode_value`` does.
     """

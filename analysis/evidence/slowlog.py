@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.errors import Unusable
 from analysis.evidence.answers import read_json_answer
-from analysis.evidence.commands import keys_of, testifies, verb_of
+from analysis.evidence.commands import is_telling, keys_of, verb_of
 from analysis.frames import frame
 from analysis.redact import redact_text
 
@@ -62,7 +62,7 @@ def _row(entry: dict[str, Any], number: int) -> dict[str, Any] | None:
     words = [str(argument) for argument in arguments]
     cut = bool(_MORE_ARGUMENTS.fullmatch(words[-1]))
     words = words[:-1] if cut else words
-    if not words or not testifies(words):
+    if not words or not is_telling(words):
         return None
     ended, lasted = _whole(entry.get("time")), _whole(entry.get("duration")) or 0
     at = pd.Timestamp(ended, unit="s", tz="UTC").as_unit("us") if ended is not None and ended < _LAST_SECOND else None

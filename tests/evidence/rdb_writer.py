@@ -1,7 +1,7 @@
 """RDB files by hand, of any version: what no server here writes any more, not yet, or never.
 
-In: pieces that say what they are. Out: bytes. After Redis' and Valkey's rdb.c, listpack.c, ziplist.c, zipmap.c and intset.c;
-it shares nothing with the reader.
+In: pieces that say what they are. Out: bytes. After Redis' and Valkey's rdb.c, listpack.c, ziplist.c, zipmap.c and
+intset.c; it shares nothing with the reader.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def listpack(elements: Iterable[Element], count: int | None = None) -> bytes:
 
 
 def _listpack_back(size: int) -> bytes:
-    """The length of an entry, behind it, seven bits a byte. 127 is the last of one byte, but 16382 of two, and so on."""
+    """The length of an entry, behind it, seven bits a byte. 127 is the last in one byte, but 16382 in two."""
     digits = [size & 127]
     for limit in (128, 16383, 2097151, 268435455):
         if size >= limit:
@@ -169,8 +169,8 @@ def stream_node(
     fields: Sequence[bytes],
     entries: Iterable[tuple[int, int, bool, Sequence[tuple[bytes, bytes]]]],
 ) -> bytes:
-    """A node of a stream: its ID and its listpack. An entry is (ms later, sequence further, deleted, pairs); one that has the
-    node's own fields is written without them."""
+    """A node of a stream: its ID and its listpack. An entry is (ms later, sequence further, deleted, pairs); one that
+    has the node's own fields is written without them."""
     entries = list(entries)
     parts: list[Element] = [sum(not gone for _, _, gone, _ in entries), sum(gone for _, _, gone, _ in entries)]
     parts += [len(fields), *fields, 0]

@@ -41,7 +41,7 @@ def answer(
 def read(tmp_path: Path, text: str | bytes, **options: pd.Timestamp) -> InfoAnswer:
     path = tmp_path / "info.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_info(path, source="info.txt", **options)  # type: ignore[arg-type]
+    return read_info(path, source="info.txt", **options)
 
 
 def delta(counters: pd.DataFrame, name: str, source: str) -> float:
@@ -148,7 +148,7 @@ def test_time_comes_from_the_name_then_the_server_then_the_file(tmp_path: Path) 
         b"NOAUTH Authentication required.\n",
         b"(error) NOPERM no\n",
         b"hello\n",
-        os.urandom(3000),
+        bytes(range(256)) * 9,
         b"Error: x",
     ],
 )
@@ -219,18 +219,19 @@ def test_counter_that_went_down_tells_of_a_reset_from_then_on(tmp_path: Path) ->
 def test_config_calls_before_7_leave_a_reset_open_and_none_rule_it_out(tmp_path: Path) -> None:
     assert servers_frame([answer(tmp_path, 10, config=1)])[0]["counters_reset"].isna().all()
     assert servers_frame([answer(tmp_path, 10, get=1)])[0]["counters_reset"].tolist() == [False]
-    assert servers_frame([answer(tmp_path, 10)])[0]["counters_reset"].isna().all()
+    unlisted = read(tmp_path, HEAD.format(run="a", uptime=9), stamp=STAMP)
+    assert servers_frame([unlisted])[0]["counters_reset"].isna().all()
     assert servers_frame([answer(tmp_path, 10, config__get=1, get=1)])[0]["counters_reset"].tolist() == [False]
 
 
-def test_answers_out_of_order_are_not_taken_for_a_reset(tmp_path: Path) -> None:
+def test_answers_out_of_order_tell_neither_a_reset_nor_growth(tmp_path: Path) -> None:
     answers = [
-        answer(tmp_path, 10, expired=9, commands=90, uptime=900, get=4),
-        answer(tmp_path, 20, expired=4, uptime=300, get=1),
+        answer(tmp_path, 10, expired=9, commands=90, uptime=900, get=4, set=1),
+        answer(tmp_path, 20, expired=4, commands=40, uptime=300, get=1, set=2),
     ]
     servers, counters = servers_frame(answers)
     assert servers["counters_reset"].tolist() == [False, False]
-    assert pd.isna(delta(counters, "expired_keys", "info-20.txt"))
+    assert counters["delta"].isna().all()
 
 
 def test_servers_do_not_mix(tmp_path: Path) -> None:
@@ -292,3 +293,11 @@ def test_reset_shows_in_a_plain_answer_by_the_fork_that_is_not_counted(start_red
     client.config_resetstat()
     path.write_bytes(server.info_text("default"))
     assert servers_frame([read_info(path, source="info.txt")])[0]["counters_reset"].tolist() == [True]
+
+
+def test_answer_cut_within_its_commands_neither_shows_nor_rules_out_a_reset(tmp_path: Path) -> None:
+    whole = answer(tmp_path, 10, get=4, del_=1)
+    text = (tmp_path / "info-10.txt").read_text().partition("cmdstat_del_")[0].replace(":600", ":660")
+    cut = read(tmp_path, text, stamp=STAMP + pd.Timedelta(minutes=11))
+    servers, _ = servers_frame([whole, cut])
+    assert servers["counters_reset"].tolist() == [False, pd.NA]

@@ -1,4 +1,4 @@
-"""Cut, damaged and hostile snapshots: what stands before the damage is kept, the rest is said, nothing is ever raised."""
+"""Cut, damaged and hostile snapshots: what stands before the damage is kept, the rest is said, nothing is raised."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from analysis.evidence.rdb import Snapshot, read_rdb
 from analysis.evidence.rdb_values import ValueUnreadable
 from tests.evidence import rdb_writer as w
 from tests.evidence.conftest import Read
+from tests.evidence.rdb_layouts import LAYOUTS, MANY, PAIRS, TIMED_HASHES
 from tests.evidence.rdb_writer import Rdb
-from tests.evidence.test_rdb import LAYOUTS, MANY, PAIRS, TIMED_HASHES
 
 HUGE = [2**63, 2**64 - 1, 2**63 - 1, 2**62, 2**48, 2**32]
-LENGTH = len
 
 
 def short(stored: bytes) -> bool:
-    return len(stored) < 400
+    return len(stored) < 45
 
 
 def every_type() -> bytes:
@@ -44,7 +43,7 @@ def every_type() -> bytes:
 
 def values(snapshot: Snapshot) -> list[Any]:
     """Each value, or None where it says that it cannot be read."""
-    read = []
+    read: list[Any] = []
     for offset in snapshot.keys["offset"]:
         try:
             read.append(snapshot.value(offset))
@@ -58,7 +57,7 @@ def values(snapshot: Snapshot) -> list[Any]:
 def test_cut_file_keeps_every_key_before_the_cut(read: Read) -> None:
     data = every_type()
     whole = read(data)
-    assert whole.complete and len(whole.keys) > 25
+    assert whole.complete and len(whole.keys) > 25 and len(data) < 2000
     # Where an entry ends, counted without the reader: its value is the last thing of it.
     names = [name.encode() for name in whole.keys["key"]]
     ends = [
@@ -72,7 +71,7 @@ def test_cut_file_keeps_every_key_before_the_cut(read: Read) -> None:
         assert not snapshot.complete and snapshot.checksum == "not reached"
         assert snapshot.stopped_at is not None and (ends[kept - 1] if kept else 9) <= snapshot.stopped_at <= cut
         assert snapshot.reason is not None and snapshot.reason.startswith("cut")
-        if kept:
+        if 0 < kept < len(names):
             assert snapshot.value(snapshot.keys["offset"].iloc[-1]) == whole.value(snapshot.keys["offset"].iloc[-1])
 
 
@@ -82,16 +81,17 @@ def test_cut_inside_the_magic_is_refused(read: Read) -> None:
             read(every_type()[:cut])
 
 
-def test_flipped_bytes_are_noticed_and_cost_no_exception(read: Read) -> None:
+@pytest.mark.parametrize("mask", [0xFF, 0x01, 0x80])
+def test_flipped_bytes_are_noticed_and_cost_no_exception(read: Read, mask: int) -> None:
     data = every_type()
-    for place in range(9, len(data) - 8):
-        for flipped in data[place] ^ 0xFF, data[place] ^ 0x01:
-            snapshot = read(data[:place] + bytes([flipped]) + data[place + 1 :])
-            assert not snapshot.complete and snapshot.reason and snapshot.stopped_at is not None
-            # What ends before the damage is as it was.
-            before = snapshot.keys.loc[snapshot.keys["offset"] < place]
-            assert before["key"].tolist()[:-1] == read(data[:place]).keys["key"].tolist()[: len(before) - 1]
-            values(snapshot)
+    whole = read(data).keys
+    for place in range(9 + mask % 3, len(data) - 8, 3):
+        snapshot = read(data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :])
+        assert not snapshot.complete and snapshot.reason and snapshot.stopped_at is not None
+        # What ends before the damage is as it was.
+        before = int((whole["offset"] < place).sum()) - 1
+        assert snapshot.keys["key"].tolist()[: max(0, before)] == whole["key"].tolist()[: max(0, before)]
+        values(snapshot)
 
 
 def test_wrong_checksum_keeps_the_rows_and_is_said(read: Read) -> None:
@@ -140,7 +140,7 @@ COUNTED = {
 @pytest.mark.parametrize("code", COUNTED.values(), ids=COUNTED.keys())
 def test_hostile_lengths_end_the_walk_and_take_no_memory(read: Read, code: int) -> None:
     tracemalloc.start()
-    for claim in HUGE:
+    for claim in HUGE[1:4]:
         for prefix in b"", w.length(1), w.length(1) + w.length(2), b"\x00" * 8:
             for valkey in False, True:
                 writer = Rdb(80 if valkey else 12, valkey=valkey).text("a", "1")
@@ -156,7 +156,8 @@ def test_hostile_lengths_end_the_walk_and_take_no_memory(read: Read, code: int) 
 def test_hostile_lengths_of_names_and_opcodes(read: Read, claim: int) -> None:
     huge = w.length(claim)
     for entry in (
-        b"\x00" + huge, b"\xfa" + huge, b"\xfe" + huge, b"\xfb" + huge + huge, b"\xf8" + huge, b"\xf7" + huge + w.length(5) + huge,
+        b"\x00" + huge, b"\xfa" + huge, b"\xfe" + huge, b"\xfb" + huge + huge, b"\xf8" + huge,
+        b"\xf7" + huge + w.length(5) + huge,
         b"\xf5" + huge, b"\xf4" + huge, b"\xf3" + w.string(b"j") + huge + huge, b"\x00" + b"\xc3" + huge + huge,
         b"\x00" + b"\xc3" + w.length(1) + huge + b"a",
     ):  # fmt: skip
@@ -268,12 +269,12 @@ EDIT = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(seed=st.sampled_from(SEEDS), edits=st.lists(EDIT, min_size=1, max_size=4))
 def test_no_edit_of_a_snapshot_raises(tmp_path_factory: pytest.TempPathFactory, seed: bytes, edits: list[Any]) -> None:
     data = bytearray(seed)
     for how, where, octets in edits:
-        place = 9 + where % max(1, LENGTH(data) - 9)
+        place = 9 + where % max(1, len(data) - 9)
         match how:
             case "set":
                 data[place : place + len(octets)] = octets
@@ -299,7 +300,7 @@ def test_no_edit_of_a_snapshot_raises(tmp_path_factory: pytest.TempPathFactory, 
     values(snapshot)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     version=st.sampled_from([b"REDIS0002", b"REDIS0012", b"VALKEY080"]),
     codes=st.lists(st.sampled_from([*range(26), *range(243, 256)])),
@@ -313,3 +314,10 @@ def test_no_bytes_behind_the_magic_raise(
     path.unlink(missing_ok=True)
     path.write_bytes(version + b"".join(parts) + octets)
     values(read_rdb(path))
+
+
+def test_containers_that_ask_for_ever_more_room_do_not_take_ever_more_time(read: Read) -> None:
+    nodes = [w.listpack(MANY[: 30_000 + place], count=65535) for place in range(25)]
+    stored = w.length(len(nodes)) + b"".join(w.length(2) + w.lzf_string(node) for node in nodes)
+    snapshot = read(Rdb(12).key("k", 18, stored).end())
+    assert snapshot.complete and snapshot.keys["length"].tolist() == [sum(30_000 + place for place in range(25))]

@@ -13,7 +13,7 @@ import pytest
 
 from analysis.errors import Unusable
 from analysis.evidence.clients import read_clients
-from analysis.evidence.commands import keys_of, testifies, verb_of
+from analysis.evidence.commands import is_telling, keys_of, verb_of
 from analysis.evidence.config import read_config
 from analysis.evidence.slowlog import read_slowlog
 from analysis.redact import MASK
@@ -89,7 +89,7 @@ def test_slow_commands_are_dated_by_the_second_in_which_they_ended(tmp_path: Pat
 
 
 def test_one_bad_entry_costs_one_row(tmp_path: Path) -> None:
-    entries = [
+    entries: list[Any] = [
         {
             "id": 3,
             "start_time": 1753324718,
@@ -156,20 +156,20 @@ def test_keys_of_migrate_stand_after_keys_where_its_own_is_empty() -> None:
 
 def test_only_commands_that_change_keys_or_look_for_them_testify() -> None:
     assert all(
-        testifies(command.split())
+        is_telling(command.split())
         for command in ("DEL a", "flushall", "KEYS *", "SCAN 0", "config resetstat", "REPLICAOF h 1")
     )
     assert not any(
-        testifies(command.split()) for command in ("GET a", "CONFIG GET *", "PING", "AUTH x", "HELLO 3", "INFO")
+        is_telling(command.split()) for command in ("GET a", "CONFIG GET *", "PING", "AUTH x", "HELLO 3", "INFO")
     )
-    assert not testifies([]) and verb_of(["CONFIG", "RESETSTAT"]) == "CONFIG RESETSTAT"
+    assert not is_telling([]) and verb_of(["CONFIG", "RESETSTAT"]) == "CONFIG RESETSTAT"
 
 
 def test_connections_of_every_version_are_read_by_name(tmp_path: Path) -> None:
     lines = (
         "id=4 addr=/run/my redis/redis.sock:0 fd=9 name= age=11550 idle=0 flags=U db=0 cmd=slowlog user=default\r\n"
-        "id=5 addr=10.0.0.1:5 laddr=10.0.0.2:6379 name=sentinel-1 age=1 idle=2 db=12 future=x y cmd=client|list user=bob"
-        " lib-name=redis-py(celery_v5.7.0) lib-ver=8.1.0\n"
+        "id=5 addr=10.0.0.1:5 laddr=10.0.0.2:6379 name=sentinel-1 age=1 idle=2 db=12 future=x y cmd=client|list"
+        " user=bob lib-name=redis-py(celery_v5.7.0) lib-ver=8.1.0\n"
         "garbage\n"
     )
     got = read_clients(file(tmp_path, lines), source="clients.txt")
@@ -196,7 +196,7 @@ def test_real_server_as_redis_cli_saves_it(start_redis: StartRedis, tmp_path: Pa
         config = read_config(file(tmp_path, redis_cli(server, *form, "CONFIG", "GET", "*")))
         assert (config["maxmemory"], config["requirepass"], config["masterauth"]) == ("67108864", MASK, "")
     slow = read_slowlog(file(tmp_path, redis_cli(server, "--json", "SLOWLOG", "GET", "-1")), source="slowlog.json")
-    assert "s3cret" not in slow.to_json()
+    assert "s3cret" not in slow.to_csv()
     deleted = slow[slow["verb"] == "DEL"].iloc[0]
     assert deleted["keys"][:2] == ["k\\xff", "celery-task-meta-0"] and len(deleted["keys"]) == 30
     assert deleted["client_name"] == "cleaner"
