@@ -45,7 +45,9 @@ def test_every_file_of_the_demo_is_read_and_hashed(demo):
 
 def test_reading_a_case_changes_nothing_in_it(demo):
     def state():
-        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(demo.rglob("*")) if path.is_file()}
+        return {
+            path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(demo.rglob("*")) if path.is_file()
+        }
 
     before = state()
     analysis.look_into(analysis.open_case(demo), "c93afef4")

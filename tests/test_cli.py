@@ -186,7 +186,21 @@ def test_tasks_can_be_chosen():
     assert ids("--name", "nothing.*") == []
 
 
-ODD = ["1e10", "00123", "None", "True", "../../etc/passwd", "..", ".", "a/b", "a b", "ä\u202e", "x" * 10_000, "<b>", "%2E"]
+ODD = [
+    "1e10",
+    "00123",
+    "None",
+    "True",
+    "../../etc/passwd",
+    "..",
+    ".",
+    "a/b",
+    "a b",
+    "ä\u202e",
+    "x" * 10_000,
+    "<b>",
+    "%2E",
+]
 
 
 @pytest.mark.parametrize("task_id", ODD, ids=lambda task_id: task_id[:12])

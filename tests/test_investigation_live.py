@@ -1,4 +1,6 @@
-"""The main job on a real Redis with real Celery workers: each task's fate is told from a snapshot, INFO and the workers' logs."""
+"""The main job on a real Redis with real Celery workers: each task's fate is told from a snapshot, INFO and the
+workers' logs.
+"""
 
 from __future__ import annotations
 

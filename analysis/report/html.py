@@ -121,26 +121,21 @@ def table(
     """
     if not len(frame):
         return sentence(empty)
-    headings = dict(columns) if columns is not None else {str(name): str(name).replace("_", " ") for name in frame}
-    rows = [[cell(value) for value in row] for row in frame[list(headings)].head(limit).itertuples(index=False)]
-    kinds = [
-        "n"
-        if all(row[i].kind in ("n", "") for row in rows) and any(row[i].kind == "n" for row in rows)
-        else "w"
-        if any(row[i].kind == "w" for row in rows)
-        else ""
-        for i in range(len(headings))
-    ]
-    text = frame[list(headings)].head(limit).rename(columns=headings).to_string(index=False, na_rep=MISSING)
-    return render(
-        "table.html.j2",
-        text,
-        label=label,
-        headings=list(headings.values()),
-        kinds=kinds,
-        rows=rows,
-        more=len(frame) - len(rows),
-    )
+    names = dict(columns) if columns is not None else {str(name): str(name).replace("_", " ") for name in frame}
+    top = frame[list(names)].head(limit)
+    headings = [visible(heading) for heading in names.values()]
+    rows = [[cell(value) for value in row] for row in top.itertuples(index=False)]
+    kinds = [_kind([row[place].kind for row in rows]) for place in range(len(headings))]
+    text = top.set_axis(headings, axis="columns").to_string(index=False, na_rep=MISSING)
+    more = len(frame) - len(rows)
+    return render("table.html.j2", text, label=visible(label), headings=headings, kinds=kinds, rows=rows, more=more)
+
+
+def _kind(kinds: list[str]) -> str:
+    """The kind of a column, from those of its cells: numbers only if all are, wide if any is."""
+    if "n" in kinds and set(kinds) <= {"n", ""}:
+        return "n"
+    return "w" if "w" in kinds else ""
 
 
 def sentence(text: str, kind: str = "") -> Html:

@@ -26,8 +26,11 @@ _MOST_COLUMNS = 5
 _RECORD = {"result": "the result", "job": "the job record", "message": "the queue message"}
 
 
-def first_screen(verdict: Verdict, zone: ZoneInfo) -> Html:
-    """What was asked, what happened, how sure, as of when, and from what: the screen that must be understood alone."""
+def first_screen(verdict: Verdict, zone: ZoneInfo, asked: str = "") -> Html:
+    """What was asked, what happened, how sure, as of when, and from what: the screen that must be understood alone.
+
+    ``asked`` is the ID as it was given, which may be the beginning of the task's.
+    """
     tone, mark, word = {
         True: ("bad", "✗", "Unexpected loss"),
         False: ("good", "✓", "No unexpected loss"),
@@ -39,13 +42,14 @@ def first_screen(verdict: Verdict, zone: ZoneInfo) -> Html:
             f"As of {stamp(verdict.as_of, zone)}, the latest moment of which the evidence speaks. All times are UTC."
         )
     values = "Values are shown as they are." if shown() else "Values from the data are shortened, and secrets redacted."
-    text = "\n".join(
-        [verdict.asked, f"{verdict.name} {verdict.task_id}".strip(), word, verdict.headline, verdict.summary]
-    )
+    given = verdict.asked
+    if asked and asked != verdict.task_id:
+        given += f" · asked as {asked}, with which only this ID begins"
+    text = "\n".join([given, f"{verdict.name} {verdict.task_id}".strip(), word, verdict.headline, verdict.summary])
     return render(
         "first_screen.html.j2",
         text,
-        asked=said(verdict.asked),
+        asked=said(given),
         name=said(verdict.name, 120),
         task_id=said(verdict.task_id, 260),
         tone=tone,

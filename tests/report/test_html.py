@@ -1,0 +1,130 @@
+"""Parts of a page: text stays text, what is missing is a dash, long tables are counted, empty ones say a sentence."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from analysis.findings.verdict import Evidence, Fact, Hypothesis, Record, Verdict
+from analysis.report import charts, page
+from analysis.report.html import listing, said, table, visible
+from analysis.settings import UTC
+
+HOSTILE = "<script>alert('x')</script>\"`$\\foo$`\u202e\x00"
+
+
+def test_hostile_text_is_escaped_in_every_part():
+    frame = pd.DataFrame({HOSTILE: [HOSTILE]})
+    for part in (table(frame, label=HOSTILE), listing([HOSTILE]), page.headline(HOSTILE)):
+        html = part._repr_html_()
+        assert "<script" not in html and "&lt;script&gt;" in html
+        assert "\u202e" not in html and "\x00" not in html
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("plain é 漢字 🙂", "plain é 漢字 🙂"),
+        ("a\u202eb", "a\\u202eb"),
+        ("\x00\x1b", "\\x00\\x1b"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_nothing_hides_in_text(text, seen):
+    assert visible(text) == seen
+
+
+def test_values_are_shortened_and_say_by_how_much(monkeypatch):
+    monkeypatch.delenv("ANALYSIS_SHOW_VALUES", raising=False)
+    short = said("A" * 10_000)
+    assert len(short) < 400 and "9,7" in short
+    monkeypatch.setenv("ANALYSIS_SHOW_VALUES", "1")
+    assert said("A" * 10_000) == "A" * 10_000
+
+
+def test_a_table_shows_times_with_their_zone_numbers_with_separators_and_gaps_as_dashes():
+    frame = pd.DataFrame(
+        {
+            "at": pd.to_datetime(["2025-07-24T00:34:55Z", None], utc=True),
+            "n": pd.array([1234567, None], dtype="Int64"),
+            "yes": pd.array([True, None], dtype="boolean"),
+            "f": [0.5, float("nan")],
+        }
+    )
+    html = table(frame, label="x").html
+    for text in ("2025-07-24 00:34:55 UTC", "1,234,567", ">yes<", "0.5"):
+        assert text in html
+    assert html.count(">–<") == 4
+
+
+def test_a_long_table_counts_what_it_does_not_show():
+    assert "800 more rows are not shown here." in table(pd.DataFrame({"n": range(1000)}), label="x").html
+
+
+def test_an_empty_table_is_a_sentence():
+    part = table(pd.DataFrame({"n": []}), label="x", empty="There is none.")
+    assert "<table" not in part.html and "There is none." in part.html
+
+
+def _verdict(loss: bool | None) -> Verdict:
+    evidence = (Evidence("x", "a.log:1", -20.0, HOSTILE),)
+    weighed = (
+        Hypothesis("result", "evicted", -3.0, 10.0, 0.9, (Evidence("y", "info.txt", 13.0, "it did"),)),
+        Hypothesis("result", "present", 0.0, -20.0, 0.0001, evidence),
+        Hypothesis("result", "unknown", 13.0, 13.0, 0.1, ()),
+    )
+    return Verdict(
+        task_id=HOSTILE,
+        as_of=pd.Timestamp("2025-07-24T02:38:38Z"),
+        headline=HOSTILE,
+        unexpected_loss=loss,
+        records={"result": Record("absent", "evicted", 0.9)},
+        hypotheses=weighed,
+        gaps=(),
+        actions=(),
+        asked=HOSTILE,
+        name=HOSTILE,
+        summary=HOSTILE,
+        facts=(Fact("Result", "Evicted", HOSTILE),),
+        considered=weighed,
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "word"), [(True, "✗ Unexpected loss"), (False, "✓ No unexpected loss"), (None, "? Not decided")]
+)
+def test_the_first_screen_says_in_words_what_its_colour_says(loss, word):
+    html = page.first_screen(_verdict(loss), UTC).html
+    assert word in html and "<script" not in html
+
+
+def test_the_matrix_shows_signs_sources_and_what_speaks_against():
+    html = page.matrices(_verdict(True)).html
+    for text in ("+13", "−20", "−3", "info.txt", "a.log:1", "90 %", "&lt; 0.1 %"):
+        assert text in html
+    assert "<script" not in html
+
+
+def test_charts_take_hostile_text_and_draw_on_given_axes():
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    bins = pd.DataFrame({"family": [HOSTILE, "x" * 10_000], "bin": ["no TTL", "under 1 day"], "keys": [3, 1_000_000]})
+    assert charts.plot_remaining_ttl(bins, ax=ax) is ax
+    picture = charts.show(charts.plot_remaining_ttl(bins))
+    data, metadata = picture._repr_mimebundle_()
+    assert data["image/svg+xml"].startswith("<svg") and len(data["image/svg+xml"]) < 300_000
+    assert "1,000,000" in metadata["image/svg+xml"]["alt"]
+
+
+def test_a_chart_with_nothing_to_draw_is_a_sentence():
+    from analysis.frames import frame
+
+    empty = [
+        charts.plot_timeline(frame("timeline"), zone=UTC),
+        charts.plot_remaining_ttl(pd.DataFrame(columns=["family", "bin", "keys"])),
+        charts.plot_keys_by_hour(pd.DataFrame(columns=["hour", "family", "keys"]), zone=UTC),
+    ]
+    for ax in empty:
+        shown = charts.show(ax)
+        assert "<p>" in shown._repr_html_() and "<svg" not in shown._repr_html_()
