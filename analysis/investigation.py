@@ -63,7 +63,8 @@ class Investigation:
         if not len(rows):
             return {}
         row = rows.iloc[-1]
-        return dict(body_of(self.case.value(str(row["snapshot"]), int(row["offset"]))).meta)
+        value = self.case.value(str(row["snapshot"]), int(row["offset"]))
+        return dict(body_of(value).meta) if isinstance(value, bytes) else {}
 
 
 def look_into(case: Case, task_id: str) -> Investigation:

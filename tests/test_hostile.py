@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def case(start_redis_for_module: StartRedis, tmp_path_factory: pytest.TempPathFa
     """A case from a real server that holds hostile strings wherever a string can stand, and secrets."""
     server = start_redis_for_module(requirepass="config-pa55word")
     results, jobs, broker = server.client(2), server.client(0), server.client(1)
-    body = {
+    body: dict[str, Any] = {
         "status": "SUCCESS",
         "result": {**SECRETS, "total_tokens": 18482, "text": " ".join(HOSTILE), "huge": "A" * 1_000_000, SCRIPT: 1},
         "traceback": None,
@@ -75,7 +76,7 @@ def case(start_redis_for_module: StartRedis, tmp_path_factory: pytest.TempPathFa
         f"[2026-03-01 11:59:01,000: INFO/MainProcess] Task shop.{SCRIPT}[{TASK}] received",
         f"[2026-03-01 12:00:00,000: INFO/ForkPoolWorker-1] Task shop.x[{TASK}] succeeded in 1.5s: "
         f"{{'password': '{SECRETS['password']}', 'text': {HOSTILE[1]!r}}}",
-        f"2026-03-01 12:10:00 INFO purge of jobs deleted=3 by {SCRIPT} authorization: {SECRETS['authorization']} {TASK}",
+        f"2026-03-01 12:10:00 INFO purge deleted=3 by {SCRIPT} authorization: {SECRETS['authorization']} {TASK}",
         "2026-03-01 12:10:01 INFO \x00\x1b[31m red \x9b " + "C" * 1_000_000,
     ]
     (folder / f"worker {HOSTILE[4]}.log").write_bytes("\n".join(lines).encode() + b"\n\xff\xfe broken\n")

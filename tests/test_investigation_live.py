@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def sleep(seconds):
 """
 
 
-def send(app: Path, name: str, args: list, queue: str) -> str:
+def send(app: Path, name: str, args: list[Any], queue: str) -> str:
     """Publish a task from a process of its own, as an application would; its ID."""
     code = f"from {app.stem} import app; print(app.send_task({name!r}, {args!r}, queue={queue!r}).id)"
     environment = {**os.environ, "PYTHONPATH": str(app.parent)}

@@ -1,4 +1,4 @@
-"""The notebooks under plain papermill and nbconvert: from anywhere, on the demo, on an empty case, and with a wrong ID."""
+"""The notebooks under plain papermill and nbconvert: from anywhere, on the demo, on an empty case, with a wrong ID."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ def test_every_notebook_runs_from_anywhere_and_on_an_empty_case(tmp_path):
     (tmp_path / "empty").mkdir()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    places = {"root": (ROOT, ()), "notebooks": (ROOT / "notebooks", ()), "elsewhere": (elsewhere, ())}
+    places: dict[str, tuple[Path, tuple[str, ...]]] = {
+        "root": (ROOT, ()),
+        "notebooks": (ROOT / "notebooks", ()),
+        "elsewhere": (elsewhere, ()),
+    }
     places["empty"] = (elsewhere, ("-p", "case", str(tmp_path / "empty")))
     runs = [
         (path, tmp_path / f"{path.stem}-{name}.ipynb", cwd, options)

@@ -13,7 +13,6 @@ from math import log10
 
 import pandas as pd
 
-from analysis.findings.causes import PRIORS
 from analysis.findings.lived import purge_of
 from analysis.findings.rules import DECISIVE, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.view import View
@@ -115,10 +114,6 @@ def _since(seen: Window) -> str:
     return f"from {at(since)} to {at(seen.answer['at'])}" if pd.notna(since) else f"up to {at(seen.answer['at'])}"
 
 
-def _competing(record: str, weights: dict[str, float]) -> dict[str, float]:
-    return {cause: weight for cause, weight in weights.items() if cause in PRIORS[record] and weight}
-
-
 @rule(
     "no-eviction",
     rests_on="evicted_keys counts every eviction; without maxmemory, or with noeviction, there is none (Redis evict.c)",
@@ -133,12 +128,10 @@ def eviction(view: View) -> Iterator[Finding]:
             what = "no memory limit is set" if int(limit) == 0 else "the policy is noeviction"
             says = f"Nothing can have been evicted: {what}, and evicted_keys is {evicted}."
             weight = -DECISIVE if evicted == 0 or pd.isna(evicted) else -WEAK
-            yield Finding("no-eviction", record, f"{source}, maxmemory", says, _competing(record, {"evicted": weight}))
+            yield Finding("no-eviction", record, f"{source}, maxmemory", says, {"evicted": weight})
         elif pd.notna(evicted) and int(evicted) == 0:
             says = f"No key was evicted {_since(seen)}."
-            yield Finding(
-                "no-eviction", record, f"{source}, evicted_keys", says, _competing(record, {"evicted": seen.refutes})
-            )
+            yield Finding("no-eviction", record, f"{source}, evicted_keys", says, {"evicted": seen.refutes})
         elif pd.notna(evicted):
             grew = _grown(view, seen, "evicted_keys")
             ttl_only = policy.startswith("volatile") and record == "message"
@@ -147,7 +140,7 @@ def eviction(view: View) -> Iterator[Finding]:
                 ", which spares keys without a TTL such as queues." if ttl_only else ", this one perhaps among them."
             )
             weight = -DECISIVE if ttl_only else STRONG if grew else SUPPORTIVE if seen.covered else WEAK
-            yield Finding("evictions", record, f"{source}, evicted_keys", says, _competing(record, {"evicted": weight}))
+            yield Finding("evictions", record, f"{source}, evicted_keys", says, {"evicted": weight})
 
 
 @rule(
@@ -164,15 +157,13 @@ def flushes(view: View) -> Iterator[Finding]:
             name = counter.removeprefix("cmdstat_").upper()
             if calls == 0:
                 says = f"{name} was not called {_since(seen)}."
-                yield Finding("no-flush", record, source, says, _competing(record, {cause: seen.refutes}))
+                yield Finding("no-flush", record, source, says, {cause: seen.refutes})
             elif calls:
                 grew = _grown(view, seen, counter)
                 says = (
                     f"{name} was called {count(int(calls), 'time')} {_since(seen)}; of which database is not recorded."
                 )
-                yield Finding(
-                    "flush-called", record, source, says, _competing(record, {cause: STRONG if grew else WEAK})
-                )
+                yield Finding("flush-called", record, source, says, {cause: STRONG if grew else WEAK})
 
 
 @rule("older-neighbours", rests_on="a flush or a lost restart takes every key of its database, older ones too")
@@ -195,9 +186,7 @@ def older_neighbours(view: View) -> Iterator[Finding]:
             weights["db_flushed"] = -DECISIVE
         elif record == "result" and view.stated.databases.get("results") in set(older["db"]):
             weights["db_flushed"] = -DECISIVE
-        yield Finding(
-            "older-neighbours", record, str(row["snapshot"]), says, _competing(record, weights), event="neighbours"
-        )
+        yield Finding("older-neighbours", record, str(row["snapshot"]), says, weights, event="neighbours")
 
 
 @rule(
@@ -216,7 +205,7 @@ def removals(view: View) -> Iterator[Finding]:
         if not set(called) - {"set"}:
             says = f"No command that removes keys by name was called {_since(seen)}."
             weights = {"deleted_by_client": seen.refutes, "purged_by_cleanup": seen.refutes}
-            yield Finding("no-removal", record, source, says, _competing(record, weights))
+            yield Finding("no-removal", record, source, says, weights)
         elif by_name := {name: number for name, number in called.items() if name in _BY_NAME}:
             listed = ", ".join(f"{name.upper()} {number:,}×" for name, number in by_name.items())
             says = (
@@ -226,7 +215,7 @@ def removals(view: View) -> Iterator[Finding]:
             purge = "purge" if record == "job" and purge_of(view) is not None else ""
             if purge:
                 says += " The purge is among them and counted once."
-            yield Finding("removed-by-name", record, source, says, _competing(record, weights), event=purge)
+            yield Finding("removed-by-name", record, source, says, weights, event=purge)
 
 
 @rule(
@@ -262,7 +251,7 @@ def restart(view: View) -> Iterator[Finding]:
             before = duration((seen.born - started).total_seconds())
             says = f"The server had been up since {at(started)}, {before} before the record was written."
             weights = {"restart_data_loss": silence(seen.watched)}
-            yield Finding("up-all-along", record, source, says, _competing(record, weights))
+            yield Finding("up-all-along", record, source, says, weights)
             continue
         missed = view.missed_by(record)
         if missed is not None and missed < started:
@@ -272,4 +261,4 @@ def restart(view: View) -> Iterator[Finding]:
         bare = kept.get("save") == "" and kept.get("appendonly") == "no"
         says += ", and was set to write nothing to disk." if bare else "."
         weights = {"restart_data_loss": DECISIVE + SUPPORTIVE if bare else STRONG}
-        yield Finding("restarted", record, source, says, _competing(record, weights))
+        yield Finding("restarted", record, source, says, weights)

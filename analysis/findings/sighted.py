@@ -170,17 +170,10 @@ def not_in_snapshot(view: View) -> Iterator[Finding]:
         sure = born is not None or (view.stated.noticed_at is not None and view.stated.noticed_at <= last["taken_at"])
         weight = -(SHOWN - 5) if sure else -DECISIVE
         says = f"No database of {last['snapshot']} ({at(last['taken_at'])}) holds the {noun}."
-        weights = dict.fromkeys((cause for cause in _THERE if cause != "present" or record != "message"), weight)
+        weights = dict.fromkeys(_THERE, weight)
         if record == "result" and len(view.held("message")):
             weights = {"present": weight, "wrong_database": weight, "wrong_prefix": weight}
-        yield Finding("not-in-snapshot", record, last["snapshot"], says, _of(record, weights))
-
-
-def _of(record: str, weights: dict[str, float]) -> dict[str, float]:
-    """Only the causes that compete for the record."""
-    from analysis.findings.causes import PRIORS
-
-    return {cause: weight for cause, weight in weights.items() if cause in PRIORS[record]}
+        yield Finding("not-in-snapshot", record, last["snapshot"], says, weights)
 
 
 @rule("keyspace-after", rests_on="INFO keyspace lists every database that holds a key")
@@ -191,9 +184,9 @@ def keyspace_after(view: View) -> Iterator[Finding]:
             continue
         row = rows.iloc[0]
         taken = view.taken_at(row["snapshot"])
-        later = (
-            view.servers.loc[view.servers["server"].eq(row["server"]) & (view.servers["at"] > taken)] if taken else ()
-        )
+        if taken is None:
+            continue
+        later = view.servers.loc[view.servers["server"].eq(row["server"]) & (view.servers["at"] > taken)]
         if not len(later):
             continue
         answer = later.iloc[-1]
@@ -205,7 +198,7 @@ def keyspace_after(view: View) -> Iterator[Finding]:
         if not len(mine) and (len(sizes) or known.any()):
             says = f"A later INFO ({at(answer['at'])}) shows DB {row['db']} empty: the {noun} was gone by then."
             causes = ("present", "queued", "reserved", "wrong_database", "wrong_prefix", "wrong_node")
-            weights = _of(record, dict.fromkeys(causes, -SHOWN))
+            weights = dict.fromkeys(causes, -SHOWN)
             yield Finding("keyspace-after", record, f"{answer['source']}, keyspace", says, weights)
 
 

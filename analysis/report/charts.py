@@ -25,7 +25,7 @@ INK, SOFT, LINE = "#1b1f24", "#59636e", "#d8dee4"
 # Okabe and Ito's palette, told apart by people who do not see all colours: https://jfly.uni-koeln.de/color/
 BLUE, GREEN, VERMILION, GREY = "#0072b2", "#00785a", "#c04a00", "#aab4be"
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
     "text.color": INK,

@@ -55,7 +55,7 @@ class InvestigationExporter(HTMLExporter):
         yield from super().default_filters()
         yield "alt_text", alt_text
 
-    def from_notebook_node(self, nb: Any, resources: Any = None, **kwargs: Any) -> tuple[str, Any]:
+    def from_notebook_node(self, nb: Any, resources: Any = None, **kwargs: Any) -> Any:
         """The page, with its title (the notebook's own, never a path) and its contents from the section headings."""
         resources = self._init_resources(resources or {})
         headings = [

@@ -100,10 +100,10 @@ def view(
     config: Mapping[str, str] | None = None,
 ) -> View:
     """A view over the given rows; everything else is empty."""
-    infos = [dict(one) for one in infos]
+    answers = [dict(one) for one in infos]
     counters = [
         {"server": one["server"], "source": one["source"], "at": one["at"], "counter": name, "value": value}
-        for one in infos
+        for one in answers
         for name, value in one.pop("counters", {}).items()
     ]
     listed = [dict(row) for row in evidence]
@@ -117,7 +117,7 @@ def view(
         frame("messages", messages),
         frame("jobs", jobs),
         frame("events", events),
-        frame("servers", infos),
+        frame("servers", answers),
         frame("counters", counters),
         {"": dict(config)} if config is not None else {},
     )

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.findings.verdict import Evidence, Fact, Hypothesis, Record, Verdict
 from analysis.report import charts, page
-from analysis.report.html import listing, said, table, visible
+from analysis.report.html import Html, listing, said, table, visible
 from analysis.settings import UTC
 
 HOSTILE = "<script>alert('x')</script>\"`$\\foo$`\u202e\x00"
@@ -112,6 +112,7 @@ def test_charts_take_hostile_text_and_draw_on_given_axes():
     bins = pd.DataFrame({"family": [HOSTILE, "x" * 10_000], "bin": ["no TTL", "under 1 day"], "keys": [3, 1_000_000]})
     assert charts.plot_remaining_ttl(bins, ax=ax) is ax
     picture = charts.show(charts.plot_remaining_ttl(bins))
+    assert isinstance(picture, charts.Chart)
     data, metadata = picture._repr_mimebundle_()
     assert data["image/svg+xml"].startswith("<svg") and len(data["image/svg+xml"]) < 300_000
     assert "1,000,000" in metadata["image/svg+xml"]["alt"]
@@ -127,4 +128,5 @@ def test_a_chart_with_nothing_to_draw_is_a_sentence():
     ]
     for ax in empty:
         shown = charts.show(ax)
-        assert "<p>" in shown._repr_html_() and "<svg" not in shown._repr_html_()
+        assert isinstance(shown, Html)
+        assert "<p>" in shown.html and "<svg" not in shown.html

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing is asked for, nothing is complained of, and it fits a phone, the dark and paper."""
+"""The page in a real browser: nothing asked for, nothing complained of, and it fits a phone, the dark and paper."""
 
 from __future__ import annotations
 
