@@ -63,7 +63,7 @@ def investigate(task_ids: tuple[str, ...], case: str, **options: Any) -> int:
     for asked, one in looked.items():
         whole = one.view.task_id
         said.progress(f"investigating {whole}" + (f" (asked as {asked})" if whole != asked else ""))
-        page = said.notebook("deletion_investigation", opened, Path(folder_name(whole)), task_id=whole, asked=asked)
+        page = said.notebook("deletion_investigation", opened, Path(folder_name(whole)), task_id=asked)
         if page is None:
             continue
         if said.as_json:
@@ -206,12 +206,11 @@ class _Said:
         from analysis.report.run import Failed, run_notebook  # papermill takes a second to import
 
         given = {**parameters, "case": os.fspath(opened.path), "out": os.fspath(self.out.resolve())}
-        asked = given.pop("asked", "")
         try:
             return run_notebook(name, given, self.out / inner, cache=self.cache)
         except Failed as error:
             self.failed = True
-            click.echo(f"analysis: {asked + ': ' if asked else ''}{error}", err=True)
+            click.echo(f"analysis: {parameters.get('task_id', name)}: {error}", err=True)
             return None
 
     def status(self, opened: Case) -> int:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.case import Case
 from analysis.celery.results import body_of
+from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.findings.advice import DECIDES, gaps
 from analysis.findings.bulk import BulkFindings, bulk_findings, looks
 from analysis.findings.causes import CAUSES
@@ -63,7 +64,10 @@ class Investigation:
         if not len(rows):
             return {}
         row = rows.iloc[-1]
-        value = self.case.value(str(row["snapshot"]), int(row["offset"]))
+        try:
+            value = self.case.value(str(row["snapshot"]), int(row["offset"]))
+        except ValueUnreadable:
+            return {}
         return dict(body_of(value).meta) if isinstance(value, bytes) else {}
 
 

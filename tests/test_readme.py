@@ -71,7 +71,9 @@ def test_the_pictures_are_there():
         assert (ROOT / name).is_file()
 
 
-@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="make report uses .venv, and this is another environment")
+@pytest.mark.skipif(
+    Path(sys.prefix) != ROOT / ".venv", reason="make report uses .venv, and this is another environment"
+)
 def test_make_report_ends_with_the_path_of_the_report():
     done = subprocess.run(["make", "report"], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

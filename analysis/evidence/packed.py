@@ -68,7 +68,7 @@ def lzf_expand(source: Bytes, at: int, end: int, target: Room, limit: int) -> tu
             run = control + 1
             if run > end - at:
                 return BAD, at
-            step = min(run, limit - made)
+            step = run if run <= limit - made else limit - made
             target[made : made + step] = source[at : at + step]
             at += run
             made += run
@@ -86,11 +86,11 @@ def lzf_expand(source: Bytes, at: int, end: int, target: Room, limit: int) -> tu
         at += 1
         if back > made:
             return BAD, at
-        over = max(0, run - (limit - made))
+        over = run - (limit - made) if run > limit - made else 0
         run -= over
         # A run may reach into what it writes itself: what is there is copied, and then twice as much is there.
         while run > 0:
-            step = min(back, run)
+            step = back if back < run else run
             target[made : made + step] = target[made - back : made - back + step]
             made += step
             run -= step

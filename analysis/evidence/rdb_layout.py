@@ -204,7 +204,7 @@ def skip_timed_pack(source: Bytes, at: int, end: int, room: Room) -> tuple[int, 
         timed = BAD
     else:
         timed = count_field_ttls(room, 0, length)
-    return behind, count // 3, timed
+    return behind, count // 3 if count % 3 == 0 else MISSING, timed
 
 
 def skip_list_nodes(source: Bytes, at: int, end: int, code: int, room: Room) -> tuple[int, int, int]:
@@ -236,11 +236,7 @@ def skip_list_nodes(source: Bytes, at: int, end: int, code: int, room: Room) -> 
 
 def skip_timed_hash(source: Bytes, at: int, end: int, code: int, valkey: bool) -> tuple[int, int, int]:
     """Behind a hash whose fields may have times of their own: (behind, fields, fields that have one)."""
-    if code == HASH_METADATA:
-        if end - at < 8:
-            return CUT, 0, 0
-        at += 8
-    count, at = length_at(source, at, end)
+    count, at = length_at(source, at + 8 if code == HASH_METADATA else at, end)
     if at < 0:
         return at, 0, 0
     if count < 0:
@@ -308,8 +304,6 @@ def skip_group(source: Bytes, at: int, end: int, code: int) -> int:
         return BAD_LENGTH
     for _ in range(pending):
         # ID, time of delivery, deliveries.
-        if end - at < 24:
-            return CUT
         at = length_at(source, at + 24, end)[1]
         if at < 0:
             return at
@@ -322,10 +316,8 @@ def skip_group(source: Bytes, at: int, end: int, code: int) -> int:
         at = skip_strings(source, at, end, 1)
         if at < 0:
             return at
-        times = 16 if code == STREAM_3 else 8
-        if end - at < times:
-            return CUT
-        pending, at = length_at(source, at + times, end)
+        # Seen, and active.
+        pending, at = length_at(source, at + (16 if code == STREAM_3 else 8), end)
         if at < 0:
             return at
         if pending < 0:

@@ -35,7 +35,8 @@ class Finding:
 def weigh(record: str, findings: Iterable[Finding]) -> tuple[Hypothesis, ...]:
     """Every cause of one record, most probable first; ``probability`` ∝ 10^(decibans/10) and adds up to 1.
 
-    A rule may weigh causes that do not compete for this record, or find something that weighs nothing: both are left out.
+    A rule may weigh causes that do not compete for this record, or find something that weighs nothing: both are left
+    out.
     """
     mine = _counted_once([f for f in findings if f.record == record and any(f.weights.values())])
     raw: list[Hypothesis] = []

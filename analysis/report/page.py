@@ -328,7 +328,10 @@ def gaps(verdict: Verdict) -> Html:
 def evidence_list(evidence: pd.DataFrame, ignored: tuple[Ignored, ...]) -> Html:
     """Every file that was read, with its hash, and every file that was not, with the reason."""
     whole = evidence["complete"].fillna(False).astype(bool)
-    read = ["whole" if sound else f"in part: {reason}" for sound, reason in zip(whole, evidence["reason"], strict=True)]
+    read = [
+        ("whole" if sound else "in part") + (f": {reason}" if isinstance(reason, str) else "")
+        for sound, reason in zip(whole, evidence["reason"], strict=True)
+    ]
     columns = {"path": "File", "kind": "Is", "from": "From", "to": "To", "read": "Read", "size": "Bytes"}
     files = table(
         evidence.assign(read=read),

@@ -95,6 +95,8 @@ LAYOUTS: list[tuple[str, int, int, bytes, str, str, Any]] = [
     ("zset ziplist", 2, 12, w.string(w.ziplist(SCORED)), "zset", "ziplist", SCORES),
     ("hash ziplist", 4, 13, w.string(w.ziplist(FLAT)), "hash", "ziplist", PAIRS),
     ("quicklist", 7, 14, plain(w.ziplist(ELEMENTS), w.ziplist([1]), count=2), "list", "quicklist", [*TEXTS, b"1"]),
+    ("quicklist of no node", 7, 14, w.length(0), "list", "quicklist", []),
+    ("hash of no field", 2, 4, w.length(0), "hash", "hashtable", []),
     ("quicklist, one node", 7, 14, plain(w.ziplist([1]), count=1), "list", "quicklist", [b"1"]),
     ("stream", 9, 15, w.stream(1, [NODE_1, NODE_2], 3, groups(1)), "stream", "stream", ENTRIES),
     ("stream, second form", 10, 19, w.stream(2, [NODE_1, NODE_2], 3, groups(2)), "stream", "stream", ENTRIES),

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.errors import Unusable
 from analysis.evidence.rdb import Snapshot, read_rdb
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus"
@@ -155,3 +156,20 @@ def test_field_expiries_are_those_of_the_server(case: tuple[Snapshot, dict[str, 
         expected = {field.encode(): ms for field, ms in one.get("field_expire_ms", {}).items()}
         assert snapshot.field_expiries(row.offset) == expected
         assert (0 if pd.isna(row.field_ttls) else row.field_ttls) == len(expected)
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("aof/*/appendonlydir/*.base.rdb")), ids=lambda path: path.parts[-3])
+def test_the_base_of_an_append_only_file_is_a_snapshot(path: Path) -> None:
+    snapshot = read_rdb(path)
+    assert (snapshot.complete, snapshot.checksum, snapshot.aux["aof-base"]) == (True, "verified", "1")
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("aof/*/appendonly.aof")), ids=lambda path: path.parts[-2])
+def test_a_snapshot_in_front_of_an_append_only_file_is_read_and_the_rest_is_said(path: Path) -> None:
+    if not path.read_bytes().startswith(b"REDIS"):
+        with pytest.raises(Unusable):
+            read_rdb(path)
+        return
+    snapshot = read_rdb(path)
+    assert (snapshot.checksum, snapshot.aux["aof-preamble"], snapshot.complete) == ("verified", "1", False)
+    assert snapshot.stopped_at is not None and path.read_bytes()[snapshot.stopped_at :].startswith(b"*")
