@@ -1,4 +1,4 @@
-"""A case: finds the evidence in a folder, tells its kinds apart, dates and hashes it, and reads it into frames.
+"""A case: reads the evidence of a folder into frames, checks its kinds by their content, dates and hashes it.
 
 In: a folder, or one file. Out: ``Case``, whose frames are those of ``frames.FRAMES``. Never writes; weighs nothing.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,67 +26,10 @@ from analysis.evidence.logs import read_log
 from analysis.evidence.rdb import Snapshot, read_rdb
 from analysis.evidence.rdb_values import Value, ValueUnreadable
 from analysis.evidence.slowlog import read_slowlog
+from analysis.files import CaseFile, Ignored, find_files
 from analysis.frames import concat, frame
 from analysis.redact import redact_text
 from analysis.settings import Settings, read_settings
-
-MOST_FILES = 100_000
-NOT_YET = "this version of the kit does not read {}"
-
-# Kinds by name, the more special first (contract: "Where two names fit, the more special one wins").
-_STAMP = r"(?:-(?P<stamp>\d{8}T\d{6}Z))?"
-_KINDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), kind)
-    for pattern, kind in (
-        (r"case\.toml", "case.toml"),
-        (rf"info{_STAMP}\.txt", "info"),
-        (rf"config{_STAMP}\.json", "config"),
-        (rf"slowlog{_STAMP}\.json", "slowlog"),
-        (rf"clients{_STAMP}\.txt", "clients"),
-        (rf"acl-log{_STAMP}\.json", "ACL LOG"),
-        (rf"latency{_STAMP}\.json", "LATENCY"),
-        (rf"memory-stats{_STAMP}\.json", "MEMORY STATS"),
-        (r"backlog-\d+\.resp", "replication backlog"),
-        (r"capture\.json", "capture.json"),
-        (r"monitor.*\.log", "MONITOR log"),
-        (r"keyspace.*\.log", "keyspace log"),
-        (r".*\.aof|.*\.manifest|.*\.aof\.\d+\.base\.rdb", "append-only file"),
-        (r".*\.rdb", "snapshot"),
-        (r".*\.log(?:[.-].*)?", "log"),
-    )
-)
-_UNREAD = {
-    "ACL LOG",
-    "LATENCY",
-    "MEMORY STATS",
-    "replication backlog",
-    "MONITOR log",
-    "keyspace log",
-    "append-only file",
-}
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """A file that was not used. ``left_out``: it is, or claims to be, evidence, so the case is not complete without
-    it.
-    """
-
-    path: str
-    reason: str
-    left_out: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    name: str
-    kind: str
-    server: str
-    stamp: pd.Timestamp | None
 
 
 @dataclass(frozen=True)
@@ -174,7 +116,7 @@ def open_case(path: str | os.PathLike[str]) -> Case:
     without evidence. Raises Unusable where there is nothing at ``path``, it is a URL, or its ``case.toml`` is wrong.
     """
     root = _locate(path)
-    files, ignored = _find(root)
+    files, ignored = find_files(root)
     base = root if root.is_dir() else root.parent
     stated = next((item for item in files if item.kind == "case.toml"), None)
     settings = read_settings(stated.path, name=stated.name) if stated else Settings()
@@ -214,108 +156,6 @@ def shipped(name: str) -> Path:
     return place
 
 
-def _find(root: Path) -> tuple[list[_File], list[Ignored]]:
-    """The files of a case by kind, and those that are none. Follows no link that leaves the case."""
-    if root.is_file():
-        kind, stamp = _kind(root.name)
-        if kind in _UNREAD or kind in ("case.toml", "capture.json"):
-            return [], [Ignored(root.name, _not_yet(kind), True)]
-        return [_File(root, root.name, kind or "log", "", stamp)], []
-    files: list[_File] = []
-    ignored: list[Ignored] = []
-    for path, name in _walk(root, ignored):
-        parts = Path(name).parts
-        in_server = parts[0] == "servers" and len(parts) > 2
-        server, inner = (parts[1], parts[2:]) if in_server else ("", parts)
-        kind, stamp = _kind(parts[-1])
-        if kind == "case.toml" and name != "case.toml":
-            kind = ""
-        if inner[0] == "scan" and name.endswith(".parquet"):
-            kind = "keys read by SCAN"
-        elif inner[0] == "archive" and name.endswith(".parquet"):
-            kind = "archive"
-        elif not kind and inner[0] == "logs":
-            kind = "log"
-        if kind in _UNREAD or kind in ("keys read by SCAN", "archive"):
-            ignored.append(Ignored(name, _not_yet(kind), True))
-        elif kind == "capture.json":
-            ignored.append(Ignored(name, "only tells how the case was captured"))
-        elif kind:
-            files.append(_File(path, name, kind, server, stamp))
-        else:
-            ignored.append(Ignored(name, "no evidence by its name"))
-    return files, ignored
-
-
-def _not_yet(kind: str) -> str:
-    return NOT_YET.format({"append-only file": "append-only files"}.get(kind, kind))
-
-
-def _kind(name: str) -> tuple[str, pd.Timestamp | None]:
-    bare = name[:-3] if name.endswith(".gz") else name
-    for pattern, kind in _KINDS:
-        if found := pattern.fullmatch(bare if kind == "log" else name):
-            stamp = found.groupdict().get("stamp")
-            moment = pd.to_datetime(stamp, format="%Y%m%dT%H%M%SZ", utc=True, errors="coerce") if stamp else None
-            return kind, None if moment is None or pd.isna(moment) else moment.as_unit("us")
-    return "", None
-
-
-def _walk(root: Path, ignored: list[Ignored]) -> Iterator[tuple[Path, str]]:
-    """Every regular file below ``root`` with its name relative to it, in order; the rest goes to ``ignored``."""
-
-    def unreadable(error: OSError) -> None:
-        ignored.append(Ignored(_relative(Path(error.filename), root), f"cannot be read: {error.strerror}", True))
-
-    count = 0
-    for folder, folders, names in os.walk(root, onerror=unreadable):
-        folders.sort()
-        here = Path(folder)
-        for name in list(folders):
-            path = here / name
-            relative = _relative(path, root)
-            if path.is_symlink():
-                ignored.append(Ignored(relative, "a link to a folder, not followed", True))
-            elif name.startswith(".") or name == "__pycache__":
-                ignored.append(Ignored(relative, "a hidden folder"))
-            elif relative == "src":
-                ignored.append(Ignored(relative, NOT_YET.format("source code"), True))
-            elif (kind := _kind(name)[0]) and kind != "log":
-                ignored.append(Ignored(relative, f"a folder in place of a file ({kind})", True))
-            else:
-                continue
-            folders.remove(name)
-        for name in sorted(names):
-            path = here / name
-            relative = _relative(path, root)
-            count += 1
-            if count > MOST_FILES:
-                ignored.append(
-                    Ignored(relative, f"more than {MOST_FILES:,} files: this and all after it were left out", True)
-                )
-                folders.clear()
-                return
-            if path.is_symlink() and not _inside(path, root):
-                ignored.append(Ignored(relative, "a link out of the case, not followed", True))
-            elif not path.is_file():
-                ignored.append(Ignored(relative, "not a regular file", bool(_kind(name)[0])))
-            elif name.startswith("."):
-                ignored.append(Ignored(relative, "a hidden file"))
-            else:
-                yield path, relative
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _inside(path: Path, root: Path) -> bool:
-    try:
-        return path.resolve(strict=True).is_relative_to(root.resolve())
-    except (OSError, RuntimeError):
-        return False
-
-
 @dataclass
 class _Reading:
     """What reading one file gave: parts of frames, and its row of the evidence frame."""
@@ -329,7 +169,7 @@ class _Reading:
     config: dict[str, str] | None = None
 
 
-def _read(case: Case, base: Path, files: list[_File], ignored: list[Ignored]) -> Case:
+def _read(case: Case, base: Path, files: list[CaseFile], ignored: list[Ignored]) -> Case:
     readings: list[_Reading] = []
     for item in files:
         try:
@@ -375,7 +215,7 @@ def _read(case: Case, base: Path, files: list[_File], ignored: list[Ignored]) ->
     )
 
 
-def _read_one(item: _File, settings: Settings) -> _Reading:
+def _read_one(item: CaseFile, settings: Settings) -> _Reading:
     row: dict[str, Any] = {"kind": item.kind, "complete": True}
     match item.kind:
         case "snapshot":

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from analysis.case import Case, Ignored
+from analysis.case import Case
+from analysis.files import Ignored
 from analysis.findings.bulk import BulkFindings
 from analysis.findings.causes import CAUSES, title
 from analysis.findings.rules import RULES
