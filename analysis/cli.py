@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 import pandas as pd
+from tqdm import tqdm
 
 from analysis.case import Case, open_case
 from analysis.errors import Unusable
@@ -25,6 +26,7 @@ from analysis.report.bundle import folder_name, rows, to_json
 from analysis.report.show import SWITCH
 
 OK, PARTLY, NOTHING = 0, 1, 2
+T = TypeVar("T")
 
 
 def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,9 +62,10 @@ def investigate(task_ids: tuple[str, ...], case: str, **options: Any) -> int:
     said = _Said(**options)
     opened = said.open(case)
     looked = {asked: look_into(opened, asked) for asked in task_ids}
-    for asked, one in looked.items():
+    for asked, one in said.each(looked.items(), "task"):
         whole = one.view.task_id
-        said.progress(f"investigating {whole}" + (f" (asked as {asked})" if whole != asked else ""))
+        if not said.bar:
+            said.progress(f"investigating {whole}" + (f" (asked as {asked})" if whole != asked else ""))
         page = said.notebook("deletion_investigation", opened, Path(folder_name(whole)), task_id=asked)
         if page is None:
             continue
@@ -198,7 +201,17 @@ class _Said:
             raise Unusable(f"no readable evidence ({why})", file=path)
         return opened
 
+    @property
+    def bar(self) -> bool:
+        """Whether progress is a bar: where standard error is a terminal."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def each(self, items: Collection[T], unit: str) -> Iterable[T]:
+        """The items, with a bar on standard error while they are gone through."""
+        return tqdm(items, unit=unit, disable=not self.bar, file=sys.stderr)
+
     def progress(self, line: str) -> None:
+        """A line on standard error."""
         if not self.quiet:
             click.echo(f"analysis: {line}", err=True)
 

@@ -22,6 +22,10 @@ def worker_had_it(view: View) -> Iterator[Finding]:
         return
     says = f"A worker had the task by {at(view.taken.at)}."
     yield Finding("worker-had-it", "message", view.taken.source, says, {"consumed": DECISIVE + 10}, event="delivered")
+    if view.ended is not None:
+        says = f"The task had ended by {at(view.ended.at)}: what took keys from the server later took no message of it."
+        lost = ("restart_data_loss", "db_flushed", "server_flushed", "evicted")
+        yield Finding("ended-before", "message", view.ended.source, says, dict.fromkeys(lost, -DECISIVE))
 
 
 @rule(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from analysis.findings.bulk import in_latest
 from analysis.findings.causes import CAUSES
 from analysis.findings.lived import purge_of
 from analysis.findings.sighted import NOUN
@@ -45,13 +46,14 @@ def _told(view: View, result: Record) -> str:
             )
             return f"The task was not deleted: {then}its result was in DB {row['db']}{until}."
         case "wrong_database" | "wrong_prefix" | "wrong_node":
-            where = result.where[0] if result.where else "another place"
-            return f"The record was not lost, but looked for in the wrong place: {then}it was at {where}."
+            return f"The task was not deleted, but looked for in the wrong place: {then}{_elsewhere(view, result)}."
         case "wrong_id":
             return "This is not a task's ID: no record can exist under it."
         case "queued" | "reserved":
-            where = result.where[0] if result.where else "the broker"
-            had = "was waiting in" if result.cause == "queued" else "had been taken by a worker and was held in"
+            row = view.held("message").iloc[0]
+            name = row["queue"] if isinstance(row["queue"], str) else row["key"]
+            where = f"the queue {name} of DB {row['db']}"
+            had = "was waiting in" if result.cause == "queued" else "had been taken by a worker from"
             return f"The task was not deleted and had not finished: {then}its message {had} {where}."
         case "natural_expiry":
             due = view.expires
@@ -70,11 +72,22 @@ def _told(view: View, result: Record) -> str:
             return f"The result is gone: {CAUSES[cause].means}."
 
 
+def _elsewhere(view: View, result: Record) -> str:
+    held = view.held("result") if len(view.held("result")) else view.held("message")
+    row, what = held.iloc[0], "result" if len(view.held("result")) else "message"
+    if result.cause == "wrong_node":
+        return f"its {what} was on the server {row['server'] or 'without a name'}, not on {view.stated.environment}"
+    if result.cause == "wrong_prefix":
+        return f"its {what} was under the key {row['key']} of DB {row['db']}"
+    looked = view.stated.databases["results" if what == "result" else "broker"]
+    return f"its {what} was in DB {row['db']}, not in DB {looked}"
+
+
 def summary(view: View, records: Mapping[str, Record], weighed: Weighed) -> str:
     """The paragraphs under the headline: how the task ended and what else is gone; then the server, and other tasks."""
     paragraphs = (
         (_ended(view), _undecided(records, weighed), _job(view, records)),
-        (_restart(view), _scope(view)),
+        (_restart(view), _scope(view, records)),
     )
     lines = (" ".join(sentence for sentence in paragraph if sentence) for paragraph in paragraphs)
     return "\n".join(line for line in lines if line)
@@ -145,8 +158,16 @@ def _restart(view: View) -> str:
     )
 
 
-def _scope(view: View) -> str:
-    """Whether other tasks share what happened to this one's job record."""
+def _scope(view: View, records: Mapping[str, Record]) -> str:
+    """Whether other tasks share what happened to this one's result, or to its job record."""
+    if records["result"].status == "absent" and view.shots["complete"].any():
+        others = set(view.events.loc[view.events["kind"].eq("succeeded"), "task_id"].dropna()) - {view.task_id}
+        left = others & set(in_latest(view.tasks, view.shots)["task_id"])
+        if not others:
+            return ""
+        gone = len(others) - len(left)
+        finished = count(len(others), "task")
+        return f"Of the other {finished} that workers finished, {gone:,} have no result in the last snapshot."
     if view.stated.jobs is None or len(view.held("job")):
         return ""
     ended = set(view.events.loc[view.events["kind"].isin(ENDED), "task_id"].dropna()) | set(

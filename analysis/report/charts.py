@@ -148,10 +148,10 @@ def _lane(
     within = rows.loc[rows["at"] <= end + pd.Timedelta(seconds=1)]
     if not len(within):
         return
-    color = {"server": GREY, "task": BLUE, "message": BLUE, "result": GREEN, "job": VERMILION}[lane]
     later = rows.loc[rows["at"] > end + pd.Timedelta(seconds=1)]
     first, last = within.iloc[0], within.iloc[-1]
     gone = within["kind"].isin(("gone", "expires", "purged")).any()
+    color = {"server": GREY, "task": BLUE, "message": BLUE, "result": GREEN, "job": VERMILION if gone else GREEN}[lane]
     lasts = lane == "server" or (not gone and (len(later) > 0 or last["kind"] in ("stored", "created", "reserved")))
     until = end if lasts else last["at"]
     begin = known if lane == "job" and first["kind"] == "purged" else first["at"]
