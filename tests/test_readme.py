@@ -75,6 +75,8 @@ def test_the_pictures_are_there():
     Path(sys.prefix) != ROOT / ".venv", reason="make report uses .venv, and this is another environment"
 )
 def test_make_report_ends_with_the_path_of_the_report():
-    done = subprocess.run(["make", "report"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "report"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert (ROOT / done.stdout.splitlines()[-1]).is_file()
