@@ -276,3 +276,46 @@ def test_a_result_gone_before_its_recorded_expiry_has_not_expired_however_late_t
     )
     assert share(verdict, "natural_expiry") < 0.01
     assert verdict.records["result"].status == "absent"
+
+
+def test_an_answer_from_before_the_result_says_nothing_about_its_loss():
+    parts = {
+        "evidence": [snapshot("a.rdb", 1000)],
+        "events": [event("succeeded", 500)],
+        "stated": Settings(result_expires=86400),
+    }
+    blind, before = concluded(**parts), concluded(**parts, infos=[info(100, uptime=5000)])
+    for cause in ("evicted", "db_flushed", "deleted_by_client"):
+        assert share(before, cause) == pytest.approx(share(blind, cause), rel=0.05), cause
+
+
+def test_a_cut_snapshot_does_not_date_the_loss():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 60), snapshot("b.rdb", 600, complete=False)],
+        tasks=[result("a.rdb", expires=3600)],
+        stated=Settings(result_expires=3600),
+    )
+    assert not any(e.id == "gone-early" for h in verdict.of("result") for e in h.evidence)
+
+
+def test_results_stored_before_rule_out_a_flush_and_later_ones_do_not():
+    def concluded_with(stored: float) -> Verdict:
+        return concluded(
+            evidence=[snapshot("a.rdb", 1000)],
+            tasks=[result("a.rdb", task_id=OTHER, stored=stored)],
+            events=[event("succeeded", 500)],
+            stated=Settings(result_expires=86400, databases={"results": 2}),
+        )
+
+    for cause in ("db_flushed", "server_flushed", "restart_data_loss"):
+        assert share(concluded_with(400), cause) < share(concluded_with(600), cause) / 50, cause
+
+
+@pytest.mark.parametrize(("policy", "possible"), [("volatile-lru", False), ("allkeys-lru", True)])
+def test_a_queue_is_not_evicted_by_a_policy_that_takes_only_keys_with_a_ttl(policy, possible):
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 1000)],
+        infos=[info(1000, uptime=5000, evicted_keys=7, maxmemory_policy=policy)],
+        stated=Settings(noticed_at=at(900)),
+    )
+    assert (share(verdict, "evicted", "message") > 0.01) is possible
