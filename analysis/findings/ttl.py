@@ -126,7 +126,8 @@ def ttl_sentence(keys: pd.DataFrame, taken_at: Mapping[str, pd.Timestamp]) -> st
     measured = with_remaining(keys, taken_at)
     past = int((measured["remaining"] <= 0).sum())
     said = (
-        f"Of {count(len(keys), 'key')} held, {int((~endless).sum()):,} have a TTL and {int(endless.sum()):,} have none"
+        f"Of {count(len(keys), 'key')} held, {count(int((~endless).sum()), 'has', 'have')} a TTL and "
+        f"{count(int(endless.sum()), 'has', 'have')} none"
     )
     results = measured.loc[measured["family"].eq("result")]
     left = results.loc[results["remaining"] > 0, "remaining"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -13,12 +15,12 @@ from analysis.settings import Settings
 from tests.findings.cases import at, result, snapshot
 
 
-def key(shot: str, name: str, *, expires: float | None = 100, family: str = "result", db: int = 2) -> dict:
+def key(shot: str, name: str, *, expires: float | None = 100, family: str = "result", db: int = 2) -> dict[str, Any]:
     moment = None if expires is None else at(expires)
     return {"server": "", "snapshot": shot, "db": db, "key": name, "family": family, "expires_at": moment, "bytes": 10}
 
 
-def shots(*rows: dict) -> pd.DataFrame:
+def shots(*rows: dict[str, Any]) -> pd.DataFrame:
     return looks(frame("evidence", rows))
 
 
