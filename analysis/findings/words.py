@@ -21,7 +21,7 @@ CONFIDENCE: tuple[tuple[float, str], ...] = (
 
 # word: what it takes. The report prints it.
 QUALITY: dict[str, str] = {
-    "good": "a sound snapshot or append-only file, the server's counters, and logs, all from the time in question",
+    "good": "a sound snapshot or append-only file, the server's counters, and logs",
     "fair": "a sound snapshot or append-only file, but not both counters and logs",
     "poor": "no sound snapshot or append-only file, or only a part of one",
     "none": "nothing that could be read",

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from analysis.findings.ttl import BIN_NAMES, NONE, PAST
 from analysis.findings.words import count, listed, stamp
 from analysis.report.html import Html, said, sentence
+from analysis.settings import UTC
 
 INK, SOFT, LINE = "#1b1f24", "#59636e", "#d8dee4"
 # Okabe and Ito's palette, told apart by people who do not see all colours: https://jfly.uni-koeln.de/color/
@@ -103,7 +104,7 @@ def _label(text: object) -> str:
 
 
 def plot_timeline(
-    timeline: pd.DataFrame, *, zone: ZoneInfo, as_of: pd.Timestamp | None = None, ax: Axes | None = None
+    timeline: pd.DataFrame, *, zone: ZoneInfo = UTC, as_of: pd.Timestamp | None = None, ax: Axes | None = None
 ) -> Axes:
     """The frame ``timeline`` as lanes: what lasts as bars, instants as marks; what is inferred is dashed.
 
@@ -269,7 +270,7 @@ def plot_remaining_ttl(bins: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return _describe(ax, said(f"Keys by family and remaining TTL: {told}.", 1500))
 
 
-def plot_keys_by_hour(stored: pd.DataFrame, *, zone: ZoneInfo, ax: Axes | None = None) -> Axes:
+def plot_keys_by_hour(stored: pd.DataFrame, *, zone: ZoneInfo = UTC, ax: Axes | None = None) -> Axes:
     """Results held by the hour in which they were stored (columns hour, family, keys as ``bulk.stored_by_hour`` gives
     them).
     """

@@ -319,3 +319,10 @@ def test_a_queue_is_not_evicted_by_a_policy_that_takes_only_keys_with_a_ttl(poli
         stated=Settings(noticed_at=at(900)),
     )
     assert (share(verdict, "evicted", "message") > 0.01) is possible
+
+
+def test_a_verdict_shows_itself_as_html_and_as_text():
+    hostile = "<b>" + TASK
+    verdict = concluded(task_id=hostile, evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", task_id=hostile)])
+    assert "The task was not deleted" in repr(verdict) and "The task was not deleted" in verdict._repr_html_()
+    assert "<b>" in repr(verdict) and "<b>" not in verdict._repr_html_()
