@@ -181,7 +181,7 @@ def _time(text: str, option: str, opened: Case) -> pd.Timestamp:
         if moment.tzinfo is None:
             moment = moment.tz_localize(opened.settings.timezone, ambiguous=True, nonexistent="shift_forward")
         return moment.tz_convert("UTC")
-    except ValueError:
+    except (ValueError, OverflowError, NotImplementedError):
         raise Unusable(f"{text!r} is no time such as 2025-07-24T02:30:00Z", file=option) from None
 
 
@@ -247,6 +247,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _refuse(str(error))
     except click.ClickException as error:
         _refuse(" ".join(error.format_message().split()))
+    except OSError as error:
+        _refuse(f"standard output cannot be written: {error.strerror}")
     except (KeyboardInterrupt, click.Abort):
         click.echo("analysis: stopped", err=True)
         sys.exit(130)

@@ -133,6 +133,7 @@ class _Reader:
         raise Unusable(f"{name}: {reason}", file=self.file, place=f"line {line}" if line else "")
 
 
+_LONGEST = 100 * 366 * 86_400
 _TOP = {"name", "environment", "timezone", "noticed_at", "source"}
 _HEADER = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*(?:\.\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*)?=""")
@@ -163,8 +164,8 @@ def _text(value: Any) -> str:
 def _number(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"must be a whole number, not {value!r}")
-    if not 0 <= value < 2**53:
-        raise ValueError(f"must be from 0 to 2^53, not {value}")
+    if not 0 <= value <= _LONGEST:
+        raise ValueError(f"must be from 0 to {_LONGEST:,} (a hundred years in seconds), not {value}")
     return value
 
 
@@ -187,4 +188,10 @@ def _moment(value: Any, zone: ZoneInfo) -> pd.Timestamp:
     moment = value if isinstance(value, datetime) else datetime.combine(value, time())
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
-    return pd.Timestamp(moment).tz_convert("UTC").as_unit("us")
+    try:
+        converted = pd.Timestamp(moment).tz_convert("UTC").as_unit("us")
+        if 1970 <= converted.year <= 9000:
+            return converted
+    except (ValueError, OverflowError, NotImplementedError):
+        pass
+    raise ValueError(f"must be a time between 1970 and 9000, not {value}")

@@ -127,6 +127,10 @@ def test_a_report_on_the_whole_case_leaves_page_notebook_and_numbers(verb, tmp_p
         (["investigate", TASK], "task ID"),
         (["investigate"], "CASE"),
         (["tasks", DEMO, "--since", "soon"], "--since"),
+        (["tasks", DEMO, "--since", "9999-12-31T23:59:59"], "--since"),
+        (["investigate", "a\udcff", DEMO], "not UTF-8"),
+        (["investigate", TASK, DEMO, "--quiet", "--cache", "/dev/null/x"], "/dev/null/x"),
+        (["investigate", TASK, DEMO, "--quiet", "--out", "/dev/null/x"], "/dev/null/x"),
         (["nonsense"], "nonsense"),
         (["inspect", DEMO, "--nonsense"], "--nonsense"),
     ],
@@ -221,3 +225,22 @@ def test_odd_ids_are_investigated_as_they_are(tmp_path):
     assert {one["records"]["result"]["cause"] for one in said} <= {"unknown", "never_published"}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(map(folder_name, odd))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_an_info_with_impossible_figures_costs_no_report(tmp_path):
+    shutil.copytree(DEMO, tmp_path / "case")
+    info = tmp_path / "case" / "info-20250724T023838Z.txt"
+    text = info.read_text().replace("uptime_in_seconds:11550", "uptime_in_seconds:999999999999")
+    info.write_text(text.replace("evicted_keys:0", "evicted_keys:-5"))
+    done = run("investigate", TASK, tmp_path / "case", "--out", tmp_path / "out", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / TASK / "verdict.json").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_standard_output_that_is_full_is_one_line():
+    command = [sys.executable, "-m", "analysis", "inspect", str(DEMO)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if "No space left" in line] and "Traceback" not in done.stderr

@@ -105,13 +105,16 @@ def actions(view: View, records: Mapping[str, Record], loss: bool | None) -> tup
 def _now(view: View, records: Mapping[str, Record]) -> list[str]:
     result = records["result"]
     if result.status == "present":
-        row = view.held("result").iloc[0]
+        row = view.main("result")
         command = f"redis-cli -n {row['db']} GET {shlex.quote(str(row['key']))}"
         until = (
             f"before it expires on {on(row['expires_at'])}" if pd.notna(row["expires_at"]) else "if it is to be kept"
         )
         return [f"Copy the result {until}: {command} reads it and changes nothing but its idle time."]
     if result.status == "in_flight":
+        expires = view.main("message")["expires"]
+        if pd.notna(expires) and view.as_of is not None and expires <= view.as_of:
+            return [f"Send the task again if it is still wanted: this message is to be discarded after {on(expires)}."]
         return [
             "Leave the message where it is and look at the workers of its queue: a worker that comes up will take it."
         ]

@@ -59,5 +59,8 @@ def _record(view: View, record: str, weighed: tuple[Hypothesis, ...]) -> Record:
         missing = view.missed_by(record) is not None or len(view.past(record))
         status = "absent" if missing or lead.cause != "unknown" else "unknown"
         rows = own.iloc[:0]
+    if len(rows):
+        first = view.main(record if len(own) else "message").name
+        rows = rows.loc[[first, *(label for label in rows.index if label != first)]]
     where = tuple(place(str(row.server), int(row.db), str(row.key)) for row in rows.itertuples())
     return Record(status, lead.cause, lead.probability, tuple(dict.fromkeys(where)))

@@ -120,7 +120,7 @@ def _since(seen: Window) -> str:
 )
 def eviction(view: View) -> Iterator[Finding]:
     for record in _RECORDS:
-        if (seen := window(view, record)) is None:
+        if (seen := window(view, record)) is None or seen.answer["role"] != "master":
             continue
         source, evicted = str(seen.answer["source"]), seen.answer["evicted_keys"]
         limit, policy = seen.answer["maxmemory"], str(seen.answer["maxmemory_policy"])
@@ -149,7 +149,7 @@ def eviction(view: View) -> Iterator[Finding]:
 )
 def flushes(view: View) -> Iterator[Finding]:
     for record in _RECORDS:
-        if (seen := window(view, record)) is None:
+        if (seen := window(view, record)) is None or seen.answer["role"] != "master":
             continue
         for cause, counter in (("db_flushed", "cmdstat_flushdb"), ("server_flushed", "cmdstat_flushall")):
             calls = _figure(view, seen, counter)
@@ -166,7 +166,7 @@ def flushes(view: View) -> Iterator[Finding]:
                 yield Finding("flush-called", record, source, says, {cause: STRONG if grew else WEAK})
 
 
-@rule("older-neighbours", rests_on="a flush or a lost restart takes every key of its database, older ones too")
+@rule("older-neighbours", rests_on="a flush takes every key of its database, older ones too")
 def older_neighbours(view: View) -> Iterator[Finding]:
     latest = set(view.shots.loc[view.shots["latest"], "snapshot"])
     held = view.tasks.loc[view.tasks["snapshot"].isin(latest) & view.tasks["stored_at"].notna()]
@@ -174,12 +174,12 @@ def older_neighbours(view: View) -> Iterator[Finding]:
         born = view.born(record)
         if born is None or len(view.held(record)):
             continue
-        older = held.loc[held["stored_at"] < born]
+        older = held.loc[(held["stored_at"] < born) & held["server"].isin(view.servers_of(record))]
         if not len(older):
             continue
         row = older.iloc[0]
         says = f"{count(len(older), 'result is', 'results are')} still in DB {row['db']} that had been stored before."
-        weights = {"server_flushed": -DECISIVE, "restart_data_loss": -DECISIVE}
+        weights = {"server_flushed": -DECISIVE}
         if record == "result" and set(older["db"]) & set(
             view.results["db"].fillna(view.stated.databases.get("results", -1))
         ):
@@ -244,9 +244,9 @@ def expired_keys(view: View) -> Iterator[Finding]:
 def restart(view: View) -> Iterator[Finding]:
     for record in _RECORDS:
         seen = window(view, record)
-        if seen is None or pd.isna(seen.answer["started_at"]) or seen.born is None:
+        if seen is None or seen.born is None or not (starts := view.starts(str(seen.answer["server"]))):
             continue
-        started, source = seen.answer["started_at"], f"{seen.answer['source']}, uptime_in_seconds"
+        started, source = starts[-1].at, starts[-1].source
         if started <= seen.born:
             before = duration((seen.born - started).total_seconds())
             says = f"The server had been up since {at(started)}, {before} before the record was written."

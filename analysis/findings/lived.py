@@ -11,9 +11,12 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
-from analysis.findings.view import ENDED, SLACK, View
+from analysis.findings.view import ENDED, NAMING, SLACK, View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count, duration
+
+# A record is seldom missed sooner than this after it was sent.
+_LONG_BEFORE = pd.Timedelta(hours=1)
 
 
 @rule("worker-had-it", rests_on="a worker logs a task when it has received it (celery/worker/strategy.py)")
@@ -58,12 +61,29 @@ def expiry(view: View) -> Iterator[Finding]:
         return  # `expired-in-file` says it, from the snapshot itself
     elif due.at <= view.as_of:
         says = f"It was due to expire at {at(due.at)} ({_basis(view)}), before the case ends."
-        yield Finding(
-            "expiry-passed", "result", due.source, says, {"natural_expiry": weigh_by[due.says]}, event="result expiry"
-        )
+        weight = weigh_by[due.says]
+        if missing := _siblings_without(view):
+            weight = WEAK
+            says += f" But {missing} of the same name that ended within the retention have no result either."
+        yield Finding("expiry-passed", "result", due.source, says, {"natural_expiry": weight}, event="result expiry")
     else:
         says = f"It was not due to expire before {at(due.at)} ({_basis(view)})."
         yield Finding("not-yet-due", "result", due.source, says, {"natural_expiry": -DECISIVE}, event="result expiry")
+
+
+def _siblings_without(view: View) -> int:
+    """How many tasks of this name succeeded within the retention before the last sound snapshot, where none of them
+    has a result there: then none is stored, or something else takes them, and time is not what took this one.
+    """
+    sound = view.shots.loc[view.shots["complete"] & view.shots["latest"] & view.shots["taken_at"].notna()]
+    if len(sound) != 1 or not view.name:
+        return 0
+    taken = sound.iloc[0]["taken_at"]
+    lines = view.events.loc[view.events["kind"].eq("succeeded") & view.events["name"].eq(view.name)]
+    within = lines.loc[lines["at"].between(taken - pd.Timedelta(seconds=view.retention.seconds) + SLACK, taken - SLACK)]
+    siblings = set(within["task_id"].dropna()) - {view.task_id}
+    held = set(view.tasks.loc[view.tasks["snapshot"].eq(sound.iloc[0]["snapshot"]), "task_id"])
+    return len(siblings) if len(siblings) >= 2 and not siblings & held else 0
 
 
 def _basis(view: View) -> str:
@@ -152,10 +172,17 @@ def pushes_accounted(view: View) -> Iterator[Finding]:
     for server, answers in view.servers.groupby("server"):
         answer = answers.iloc[-1]
         figures = view.counters.loc[view.counters["source"].eq(answer["source"])]
-        if pd.isna(answer["counters_since"]) or not figures["counter"].str.startswith("cmdstat_").any():
+        since, until, noticed = answer["counters_since"], answer["at"], view.stated.noticed_at
+        if pd.isna(since) or pd.isna(answer["counters_reset"]) or answer["counters_reset"]:
             continue
+        if not figures["counter"].str.startswith("cmdstat_").any():
+            continue
+        # Only what was missed while the counters ran, and long enough after their start, was sent under their eyes.
+        if noticed is not None and not since <= noticed <= until + SLACK:
+            continue
+        sure = noticed is not None and noticed - since >= _LONG_BEFORE
         pushed = figures.loc[figures["counter"].eq("cmdstat_lpush"), "value"].sum()
-        seen = set(pd.concat([view.messages["task_id"], view.events["task_id"], view.tasks["task_id"]]).dropna())
+        seen = _sent_between(view, since, until)
         if pushed > len(seen):
             continue
         where = f" on {server}" if server else ""
@@ -164,7 +191,14 @@ def pushes_accounted(view: View) -> Iterator[Finding]:
             f"and {count(len(seen), 'task is', 'tasks are')} known: none is left over for this ID."
         )
         for record in ("result", "job", "message"):
-            weight = DECISIVE + 2 if record != "job" else SUPPORTIVE
+            weight = SUPPORTIVE if record == "job" else DECISIVE + 5 if sure else STRONG
             source = f"{answer['source']}, cmdstat_lpush"
             yield Finding("pushes-accounted", record, source, says, {"never_published": weight})
         return
+
+
+def _sent_between(view: View, since: pd.Timestamp, until: pd.Timestamp) -> set[str]:
+    """IDs of the tasks of which a worker, a result or a queue shows that they were sent in that time."""
+    lines = view.events.loc[~view.events["kind"].isin(NAMING) & view.events["at"].between(since, until)]
+    stored = view.tasks.loc[view.tasks["kind"].eq("task") & view.tasks["stored_at"].between(since, until)]
+    return set(pd.concat([lines["task_id"], stored["task_id"], view.messages["task_id"]]).dropna())

@@ -12,12 +12,11 @@ import pandas as pd
 
 from analysis.findings.rules import COMPATIBLE, DECISIVE, SHOWN, STRONG, WEAK, rule
 from analysis.findings.traces import nearly
-from analysis.findings.view import SLACK, View
+from analysis.findings.view import LOOKED_IN, SLACK, View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count, duration, listed
 
 NOUN = {"result": "result", "job": "job record", "message": "message"}
-_LOOKED_IN = {"result": "results", "job": "main", "message": "broker"}
 # What a sound snapshot without the record speaks against: the search covered every database and prefix of that server.
 _THERE = ("present", "wrong_database", "wrong_prefix", "queued", "reserved")
 # What `unknown` starts with (causes.PRIORS): an old sighting is held against it.
@@ -30,9 +29,8 @@ def held(view: View) -> Iterator[Finding]:
         rows = view.held(record)
         if not len(rows):
             continue
-        causes = [_cause_of(view, record, row) for row in rows.itertuples()]
-        expected = next((i for i, cause in enumerate(causes) if not cause.startswith("wrong")), 0)
-        row, cause = list(rows.itertuples())[expected], causes[expected]
+        row = view.main(record)
+        cause = _cause_of(view, record, row)
         weight, stale = _still(view, record, row, cause)
         source = f"{row.snapshot}, byte {row.offset}"
         taken = _taken(view, row.snapshot)
@@ -47,33 +45,31 @@ def held(view: View) -> Iterator[Finding]:
             )
 
 
-def _cause_of(view: View, record: str, row: object) -> str:
+def _cause_of(view: View, record: str, row: pd.Series) -> str:
     """present, queued or reserved, or the wrong place it is in, by what ``case.toml`` says about where it was looked
     for.
     """
-    server, db = str(row.server), int(row.db)  # type: ignore[attr-defined]
+    server, db = str(row.server), int(row.db)
     servers = set(view.evidence["server"])
     if view.stated.environment in servers - {""} and server != view.stated.environment:
         return "wrong_node"
-    if view.stated.databases.get(_LOOKED_IN[record], db) != db:
+    if view.stated.databases.get(LOOKED_IN[record], db) != db:
         return "wrong_database"
     if record == "result" and view.stated.key_prefix is not None:
-        prefix = view.keys.loc[
-            view.keys["snapshot"].eq(row.snapshot) & view.keys["offset"].eq(row.offset), "prefix"  # type: ignore[attr-defined]
-        ]
+        prefix = view.keys.loc[view.keys["snapshot"].eq(row.snapshot) & view.keys["offset"].eq(row.offset), "prefix"]
         found = str(prefix.fillna("").iloc[0]) if len(prefix) else ""
         # Celery adds "_" to its prefix by itself, so "app1" is the prefix of "app1_celery-task-meta-…".
         if found not in (view.stated.key_prefix, f"{view.stated.key_prefix}_"):
             return "wrong_prefix"
     if record == "message":
-        return "reserved" if row.state == "unacked" else "queued"  # type: ignore[attr-defined]
+        return "reserved" if row.state == "unacked" else "queued"
     return "present"
 
 
 def _elsewhere(view: View, record: str, cause: str) -> str:
     match cause:
         case "wrong_database":
-            return f", and it was looked for in DB {view.stated.databases[_LOOKED_IN[record]]}"
+            return f", and it was looked for in DB {view.stated.databases[LOOKED_IN[record]]}"
         case "wrong_prefix":
             return f", under another prefix than {view.stated.key_prefix!r}, with which it was looked for"
         case "wrong_node":
@@ -82,7 +78,7 @@ def _elsewhere(view: View, record: str, cause: str) -> str:
             return ""
 
 
-def _still(view: View, record: str, row: object, cause: str) -> tuple[float, str]:
+def _still(view: View, record: str, row: pd.Series, cause: str) -> tuple[float, str]:
     """How surely what a snapshot held is there as of the case, in decibans, and the sentence that says why it is not
     sure.
 
@@ -90,7 +86,7 @@ def _still(view: View, record: str, row: object, cause: str) -> tuple[float, str
     known), so the odds of its being there after a gap are the time held over the gap. A report that it is missing,
     made after the snapshot, halves them, unless something else explains the report.
     """
-    taken = view.taken_at(row.snapshot)  # type: ignore[attr-defined]
+    taken = view.taken_at(row.snapshot)
     if taken is None or view.as_of is None:
         return _EVEN + STRONG, " When that snapshot was taken is not known."
     gap = (view.as_of - taken).total_seconds()
@@ -157,12 +153,15 @@ def _policy(view: View, record: str) -> int | None:
 
 @rule("not-in-snapshot", rests_on="a complete snapshot holds every key of every database (Redis rdb.c)")
 def not_in_snapshot(view: View) -> Iterator[Finding]:
-    sound = view.shots.loc[view.shots["complete"] & view.shots["latest"] & view.shots["taken_at"].notna()]
-    if not len(sound):
-        return
-    last = sound.sort_values("taken_at").iloc[-1]
+    every = view.shots.loc[view.shots["complete"] & view.shots["latest"] & view.shots["taken_at"].notna()]
     for record, noun in NOUN.items():
-        if len(view.held(record)) or len(view.past(record).loc[lambda rows: rows["snapshot"].eq(last["snapshot"])]):
+        servers = view.servers_of(record)
+        sound = every.loc[every["server"].isin(servers)]
+        if not len(sound) or servers - set(sound["server"]):
+            continue
+        # Of several servers the one whose last snapshot is the oldest decides how far the search reaches.
+        last = sound.sort_values("taken_at").iloc[0]
+        if len(view.held(record)) or view.past(record)["snapshot"].eq(last["snapshot"]).any():
             continue
         born = view.born(record)
         if born is not None and born > last["taken_at"]:

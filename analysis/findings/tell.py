@@ -40,24 +40,20 @@ def _told(view: View, result: Record) -> str:
     then = f"at {at(view.as_of)} " if view.as_of is not None else ""
     match result.cause:
         case "present":
-            row = view.held("result").iloc[0]
-            until = (
-                f", and expires on {on(row['expires_at'])}" if pd.notna(row["expires_at"]) else ", and has no expiry"
-            )
-            return f"The task was not deleted: {then}its result was in DB {row['db']}{until}."
+            return _present(view)
         case "wrong_database" | "wrong_prefix" | "wrong_node":
             return f"The task was not deleted, but looked for in the wrong place: {then}{_elsewhere(view, result)}."
         case "wrong_id":
-            return "This is not a task's ID: no record can exist under it."
+            return "No task of this case has this ID as its own."
         case "queued" | "reserved":
-            row = view.held("message").iloc[0]
+            row = view.main("message")
             name = row["queue"] if isinstance(row["queue"], str) else row["key"]
             where = f"the queue {name} of DB {row['db']}"
             had = "was waiting in" if result.cause == "queued" else "had been taken by a worker from"
             return f"The task was not deleted and had not finished: {then}its message {had} {where}."
         case "natural_expiry":
             due = view.expires
-            when = f" on {on(due.at)}" if due else ""
+            when = f" on {on(due.at)}" if due and view.as_of is not None and due.at <= view.as_of else ""
             return f"The result was not deleted early: it expired{when}, as its retention says."
         case "never_published":
             return "There is no trace that this task was ever sent."
@@ -65,6 +61,8 @@ def _told(view: View, result: Record) -> str:
             if not len(view.evidence):
                 return "There is no evidence, so nothing can be said about this task."
             missed = view.missed_by("result")
+            if result.status == "absent" and missed is not None and view.born("result") is None:
+                return f"No result of this task was there at {at(missed)}; what became of it is not decided."
             if result.status == "absent" and missed is not None:
                 return f"The result was gone by {at(missed)}; what took it is not decided by this evidence."
             return "What became of the result is not decided by this evidence."
@@ -72,9 +70,24 @@ def _told(view: View, result: Record) -> str:
             return f"The result is gone: {CAUSES[cause].means}."
 
 
+def _present(view: View) -> str:
+    """The record is there: where, in which state, until when, and as of when that was seen."""
+    row = view.main("result")
+    taken = view.taken_at(row["snapshot"])
+    seen = f"at {at(taken)} " if taken is not None else ""
+    until = f", and expires on {on(row['expires_at'])}" if pd.notna(row["expires_at"]) else ", and has no expiry"
+    if taken is not None and view.as_of is not None and (view.as_of - taken).total_seconds() > 60:
+        until += "; nothing later shows it gone"
+    if row["kind"] == "group":
+        return f"The group was not deleted: {seen}its saved result was in DB {row['db']}{until}."
+    if row["status"] in ("SUCCESS", "FAILURE"):
+        return f"The task was not deleted: {seen}its result was in DB {row['db']}{until}."
+    return f"The task was not deleted: {seen}its record was in DB {row['db']} and said {row['status']}{until}."
+
+
 def _elsewhere(view: View, result: Record) -> str:
-    held = view.held("result") if len(view.held("result")) else view.held("message")
-    row, what = held.iloc[0], "result" if len(view.held("result")) else "message"
+    what = "result" if len(view.held("result")) else "message"
+    row = view.main(what)
     if result.cause == "wrong_node":
         return f"its {what} was on the server {row['server'] or 'without a name'}, not on {view.stated.environment}"
     if result.cause == "wrong_prefix":
@@ -95,7 +108,7 @@ def summary(view: View, records: Mapping[str, Record], weighed: Weighed) -> str:
 
 def _ended(view: View) -> str:
     if view.ended is not None:
-        line = view.log.loc[view.log["kind"].isin(ENDED)].iloc[0]
+        line = view.log.loc[view.log["kind"].isin(ENDED) & view.log["at"].notna()].iloc[-1]
         after = f", after {line['seconds']:,.2f} s" if pd.notna(line["seconds"]) else ""
         how = "finished normally" if line["kind"] == "succeeded" else "failed"
         return f"The task {how} on {_to_the_second(line['at'])}{after}."
@@ -125,9 +138,12 @@ def _job(view: View, records: Mapping[str, Record]) -> str:
         return ""
     if job.cause == "present":
         return "The application's own job record was there as well."
+    if job.status == "present":
+        return f"The application's own job record was at {job.where[0]}, not where it was looked for."
     only = "Only the" if records["result"].cause == "present" else "The"
     if job.cause == "unknown":
-        return f"{only} application's own job record is missing too, and why is not decided."
+        too = " too" if records["result"].status == "absent" else ""
+        return f"The application's own job record is missing{too}, and why is not decided."
     told = f"{only} application's own job record is gone, {sure(job.confidence)} because {CAUSES[job.cause].means}"
     if job.cause != "purged_by_cleanup":
         return f"{told}."
@@ -143,11 +159,11 @@ def _job(view: View, records: Mapping[str, Record]) -> str:
 
 def _restart(view: View) -> str:
     """What the server's last start can have cost this task."""
-    started = view.servers["started_at"].dropna()
+    starts = [start for server in sorted(view.servers_of("result")) for start in view.starts(server)]
     began = view.received or view.stored
-    if not len(started) or began is None:
+    if not starts or began is None:
         return ""
-    last = started.iloc[-1]
+    last = max(start.at for start in starts)
     if last > began.at:
         return f"The server restarted on {_to_the_second(last)}, after the task had begun."
     phrase = "the task began" if began is view.received else "the result was stored"
@@ -175,14 +191,11 @@ def _scope(view: View, records: Mapping[str, Record]) -> str:
     )
     others = ended - {view.task_id}
     without = others - set(view.jobs["task_id"].dropna())
-    if not others:
+    if not without:
         return ""
     if without == others:
-        return (
-            f"The other {count(len(others), 'known task')} of this case have no job record either."
-            if len(others) > 1
-            else ""
-        )
+        have = "has" if len(others) == 1 else "have"
+        return f"The other {count(len(others), 'known task')} of this case {have} no job record either."
     return f"Of the other {count(len(others), 'known task')}, {len(without):,} have no job record either."
 
 

@@ -32,6 +32,8 @@ def whole_id(asked: str, known: pd.Index) -> str:
         )
     if not asked.strip():
         raise Unusable("the task ID is empty")
+    if not asked.isprintable() and any("\ud800" <= char <= "\udfff" for char in asked):
+        raise Unusable("the task ID is not UTF-8")
     if asked in known:
         return asked
     candidates = list(known[known.str.startswith(asked)]) if len(known) else []

@@ -62,7 +62,7 @@ def retention(tasks: pd.DataFrame, stated: int | None) -> Retention:
         return Retention(stated, "case.toml, [celery] result_expires", "stated")
     lives = lifetimes(tasks)["seconds"].round()
     endless = int((tasks["expires_at"].isna() & tasks["kind"].eq("task")).sum())
-    if len(lives) and len(lives) >= endless:
+    if len(lives) > 1 and len(lives) >= endless:
         common = lives.mode().iloc[0]
         share = float((lives - common).abs().le(2).mean())
         if share >= 0.5 and common > 0:

@@ -22,6 +22,9 @@ TAKEN = ("received", "started", *ENDED, "retried", "ignored", "rejected", "revok
 # Kinds whose line names an ID without saying that it is a task's own.
 NAMING = ("mentioned", "chord_failed", "group_gone", "purge", "delete", "flush", "not_done")
 
+# Which of case.toml's [databases] each record was looked for in.
+LOOKED_IN = {"result": "results", "job": "main", "message": "broker"}
+
 # Clocks of a worker and of Redis may differ, and Celery stamps date_done some milliseconds before it stores.
 SLACK = pd.Timedelta(seconds=2)
 
@@ -70,15 +73,15 @@ class View:
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        return self.tasks.loc[self.tasks["task_id"].eq(self.task_id)]
+        return self._in_time(self.tasks.loc[self.tasks["task_id"].eq(self.task_id)])
 
     @cached_property
     def waiting(self) -> pd.DataFrame:
-        return self.messages.loc[self.messages["task_id"].eq(self.task_id)]
+        return self._in_time(self.messages.loc[self.messages["task_id"].eq(self.task_id)])
 
     @cached_property
     def records(self) -> pd.DataFrame:
-        return self.jobs.loc[self.jobs["task_id"].eq(self.task_id)]
+        return self._in_time(self.jobs.loc[self.jobs["task_id"].eq(self.task_id)])
 
     @cached_property
     def log(self) -> pd.DataFrame:
@@ -104,17 +107,47 @@ class View:
         return rows.loc[~self._expired(rows)]
 
     def past(self, record: str) -> pd.DataFrame:
-        """Rows, in any snapshot, whose expiry had come by ``as_of``."""
-        rows = self.rows(record)
+        """Rows whose expiry had come by ``as_of``: of each key the last sighting, for its expiry may have been
+        moved.
+        """
+        rows = self.rows(record).drop_duplicates(["server", "db", "key"], keep="last")
         return rows.loc[self._expired(rows)]
 
-    def earlier(self, record: str) -> pd.DataFrame:
-        """Rows that only an older snapshot of their server holds."""
-        rows = self.rows(record)
-        now = self._in_latest(record)
-        places = set(zip(now["server"], now["db"], now["key"], strict=True))
-        only = [place not in places for place in zip(rows["server"], rows["db"], rows["key"], strict=True)]
-        return rows.loc[only]
+    def main(self, record: str) -> pd.Series:
+        """Of the rows that are held, the one in the place where it was looked for, if any is; the latest of those."""
+        rows = self.held(record)
+        db = self.stated.databases.get(LOOKED_IN[record])
+        here = rows["db"].eq(db) if db is not None else pd.Series(True, index=rows.index)
+        if self.stated.environment in set(self.evidence["server"]) - {""}:
+            here &= rows["server"].eq(self.stated.environment)
+        return rows.loc[here].iloc[-1] if here.any() else rows.iloc[-1]
+
+    def servers_of(self, record: str) -> set[str]:
+        """The servers that must be without the record before it can be called gone: those that were seen to hold it,
+        else the one it was looked for on, else all of the case.
+        """
+        known = set(self.evidence.loc[self.evidence["kind"].isin(("snapshot", "info", "config")), "server"])
+        if len(rows := self.rows(record)):
+            return set(rows["server"])
+        return {self.stated.environment} if self.stated.environment in known - {""} else known
+
+    def starts(self, server: str) -> list[Moment]:
+        """When a server is known to have started, in order: from its uptime, and from its log."""
+        mine = self.servers.loc[self.servers["server"].eq(server) & self.servers["started_at"].notna()]
+        told = [Moment(row.started_at, f"{row.source}, uptime_in_seconds") for row in mine.itertuples()]
+        logged = self.events.loc[self.events["kind"].eq("server_started") & self.events["at"].notna()]
+        logged = logged.loc[logged["server"].isin((server, ""))]
+        told += [Moment(row.at, f"{row.source}:{row.line}") for row in logged.itertuples()]
+        starts: list[Moment] = []
+        for start in sorted(told, key=lambda moment: moment.at):
+            if not starts or start.at - starts[-1].at > SLACK:
+                starts.append(start)
+        return starts
+
+    def _in_time(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows in the order in which their snapshots were taken."""
+        order = {name: place for place, name in enumerate(self.shots.sort_values("taken_at")["snapshot"])}
+        return rows.assign(order=rows["snapshot"].map(order)).sort_values("order", kind="stable").drop(columns="order")
 
     def _in_latest(self, record: str) -> pd.DataFrame:
         rows = self.rows(record)
@@ -143,8 +176,8 @@ class View:
 
     @cached_property
     def ended(self) -> Moment | None:
-        """When a worker logged that it ended."""
-        return self._logged(ENDED)
+        """When a worker last logged that it ended."""
+        return self._logged(ENDED, last=True)
 
     @cached_property
     def taken(self) -> Moment | None:
@@ -153,14 +186,14 @@ class View:
 
     @cached_property
     def stored(self) -> Moment | None:
-        """When its result was written: its own ``date_done``, else the worker's line on success, which follows the
+        """When its result was written: its own ``date_done``, else the worker's line on its end, which follows the
         store.
         """
         dated = self.results.loc[self.results["stored_at"].notna()]
         if len(dated):
             row = dated.iloc[-1]
             return Moment(row["stored_at"], f"{row['snapshot']}, {row['stored_from']}")
-        return self._logged(("succeeded",))
+        return self._logged(ENDED, last=True)
 
     @cached_property
     def expires(self) -> Moment | None:
@@ -192,17 +225,21 @@ class View:
         born = self.born(record)
         after = max([*held_at, *([born] if born is not None else [])], default=None)
         without = self.shots.loc[self.shots["complete"] & ~self.shots["snapshot"].isin(rows["snapshot"])]
+        servers = self.servers_of(record)
+        without = (
+            without.loc[without["server"].isin(servers)] if servers <= set(without["server"]) else without.iloc[:0]
+        )
         times = [at for at in without["taken_at"].dropna() if after is None or at > after]
         noticed = self.stated.noticed_at
         if noticed is not None and (after is None or noticed > after):
             times.append(noticed)
         return min(times, default=None)
 
-    def _logged(self, kinds: tuple[str, ...]) -> Moment | None:
+    def _logged(self, kinds: tuple[str, ...], *, last: bool = False) -> Moment | None:
         lines = self.log.loc[self.log["kind"].isin(kinds) & self.log["at"].notna()]
         if not len(lines):
             return None
-        row = lines.iloc[0]
+        row = lines.iloc[-1 if last else 0]
         return Moment(row["at"], f"{row['source']}:{row['line']}", row["text"])
 
 

@@ -21,7 +21,7 @@ class Finding:
     """What one rule found: the decibans it adds to (or takes from) each cause it bears on, for one record.
 
     ``event`` names the occurrence it testifies of. Two findings with the same event are two witnesses of one thing: for
-    each cause only the heaviest of them counts, the others are shown with a weight of 0.
+    each cause only the heaviest of those that agree counts, the others are shown with a weight of 0.
     """
 
     id: str
@@ -70,17 +70,17 @@ def _sum(decibans: Iterable[float]) -> float:
 
 def _counted_once(findings: list[Finding]) -> list[Finding]:
     """Two witnesses of one event count once: for each cause the heaviest keeps its weight, the others show 0."""
-    heaviest: dict[tuple[str, str], Finding] = {}
+    heaviest: dict[tuple[str, str, bool], Finding] = {}
     for finding in findings:
         for cause, weight in finding.weights.items():
-            key = (finding.event, cause)
+            key = (finding.event, cause, weight > 0)
             if finding.event and (key not in heaviest or abs(weight) > abs(heaviest[key].weights[cause])):
                 heaviest[key] = finding
     return [
         replace(
             finding,
             weights={
-                cause: weight if not finding.event or heaviest[finding.event, cause] is finding else 0.0
+                cause: weight if not finding.event or heaviest[finding.event, cause, weight > 0] is finding else 0.0
                 for cause, weight in finding.weights.items()
             },
         )

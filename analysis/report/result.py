@@ -115,7 +115,9 @@ def system_facts(looked: Investigation) -> pd.DataFrame:
         flavor = {"redis": "Redis", "valkey": "Valkey"}.get(str(answer.flavor), str(answer.flavor))
         rows.append((f"{name}Server", f"{flavor} {answer.version}, {answer.role}", source))
         if pd.notna(answer.uptime):
-            up = f"{answer.uptime:,} s ({duration(answer.uptime)}), since {answer.started_at:%Y-%m-%d %H:%M:%S} UTC"
+            up = f"{answer.uptime:,} s ({duration(answer.uptime)})"
+            if pd.notna(answer.started_at):
+                up += f", since {answer.started_at:%Y-%m-%d %H:%M:%S} UTC"
             rows.append((f"{name}Uptime", up, source))
         restarts = int(servers.loc[servers["server"].eq(answer.server), "restarted"].fillna(False).sum())
         if restarts:

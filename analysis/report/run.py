@@ -37,8 +37,8 @@ def run_notebook(name: str, parameters: Mapping[str, str], folder: Path, *, cach
     """
     source = shipped("notebooks") / f"{name}.ipynb"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="analysis-") as scratch, _surroundings(Path(scratch), cache):
+            folder.mkdir(parents=True, exist_ok=True)
             notebook = _execute(source, parameters, Path(scratch))
         _forget_machine(notebook)
         body, _ = InvestigationExporter().from_notebook_node(notebook, resources={"metadata": {"name": name}})
@@ -79,7 +79,10 @@ def _surroundings(scratch: Path, cache: Path | None) -> Iterator[None]:
     changed = {"JUPYTER_RUNTIME_DIR": str(scratch / "run")}
     if cache is not None:
         changed["MPLCONFIGDIR"] = str(cache / "matplotlib")
-        (cache / "matplotlib").mkdir(parents=True, exist_ok=True)
+        try:
+            (cache / "matplotlib").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unusable(f"cannot be written: {error.strerror}", file=os.fspath(cache)) from None
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jsonschema
 import pytest
 
@@ -180,11 +182,26 @@ def test_an_id_that_nobody_knows_is_not_called_never_sent_without_a_witness_of_a
 
 def test_an_id_for_which_no_push_is_left_over_was_never_sent():
     parts = {"evidence": [snapshot("a.rdb", 100)], "tasks": [result("a.rdb", task_id=OTHER)]}
-    known = concluded(**parts, infos=[info(100, uptime=1000, counters={"cmdstat_lpush": 1})])
+    missed = Settings(noticed_at=at(90))
+    known = concluded(**parts, stated=missed, infos=[info(100, uptime=9000, counters={"cmdstat_lpush": 1})])
     assert led(known) == ("never_published", "absent")
     assert known.unexpected_loss is True
-    more = concluded(**parts, infos=[info(100, uptime=1000, counters={"cmdstat_lpush": 2})])
-    assert more.records["result"].cause == "unknown"
+    blind: dict[str, Any] = {
+        "one push more": {"stated": missed, "infos": [info(100, uptime=9000, counters={"cmdstat_lpush": 2})]},
+        "not said when": {"infos": [info(100, uptime=9000, counters={"cmdstat_lpush": 1})]},
+        "started since": {"stated": missed, "infos": [info(100, uptime=5, counters={"cmdstat_lpush": 0})]},
+        "asked before": {"stated": Settings(noticed_at=at(9000)), "infos": [info(100, uptime=9000)]},
+        "reset unknown": {"stated": missed, "infos": [info(100, uptime=9000, counters_reset=None)]},
+        "other IDs": {
+            "stated": missed,
+            "infos": [info(100, uptime=9000, counters={"cmdstat_lpush": 2})],
+            "events": [
+                event("mentioned", 10, task_id=f"{number:08d}-0000-4000-8000-000000000000") for number in range(9)
+            ],
+        },
+    }
+    for name, more in blind.items():
+        assert concluded(**parts, **more).records["result"].cause == "unknown", name
 
 
 JOBS = Settings(jobs=JobsSettings("job:{id}", None, None), databases={"main": 0})
@@ -307,7 +324,7 @@ def test_results_stored_before_rule_out_a_flush_and_later_ones_do_not():
             stated=Settings(result_expires=86400, databases={"results": 2}),
         )
 
-    for cause in ("db_flushed", "server_flushed", "restart_data_loss"):
+    for cause in ("db_flushed", "server_flushed"):
         assert share(concluded_with(400), cause) < share(concluded_with(600), cause) / 50, cause
 
 
@@ -326,3 +343,89 @@ def test_a_verdict_shows_itself_as_html_and_as_text():
     verdict = concluded(task_id=hostile, evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", task_id=hostile)])
     assert "The task was not deleted" in repr(verdict) and "The task was not deleted" in verdict._repr_html_()
     assert "<b>" in repr(verdict) and "<b>" not in verdict._repr_html_()
+
+
+def test_an_expiry_that_was_moved_later_is_not_the_one_that_counts():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 10), snapshot("b.rdb", 20), snapshot("c.rdb", 100)],
+        tasks=[result("a.rdb", expires=30), result("b.rdb", stored=15, expires=90_000)],
+        stated=Settings(result_expires=30),
+    )
+    assert share(verdict, "natural_expiry") < 0.01
+    assert verdict.unexpected_loss is not False
+    assert "it expired" not in verdict.headline
+
+
+def test_another_servers_snapshot_shows_nothing_of_the_one_it_was_looked_for_on():
+    production = {"server": "production", "path": "servers/production/info.txt", "kind": "info", "complete": True}
+    verdict = concluded(
+        evidence=[production, snapshot("servers/staging/a.rdb", 600, server="staging")],
+        events=[event("succeeded", 5)],
+        stated=Settings(environment="production", result_expires=3600),
+    )
+    found = {e.id for h in verdict.of("result") for e in h.evidence}
+    assert not found & {"not-in-snapshot", "gone-early"}
+    assert verdict.records["result"].status == "unknown"
+
+
+def test_a_replica_does_not_know_what_its_master_evicted_or_flushed():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 1000)],
+        events=[event("succeeded", 0)],
+        infos=[info(1000, uptime=5000, role="slave")],
+        stated=Settings(result_expires=86400),
+    )
+    found = {e.id for h in verdict.of("result") for e in h.evidence}
+    assert not found & {"no-eviction", "no-flush", "no-removal", "none-expired"}
+
+
+def test_of_two_places_the_one_where_it_was_looked_for_is_told():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 100)],
+        tasks=[result("a.rdb", db=0, expires=500, offset=1), result("a.rdb", db=2, offset=2)],
+        stated=Settings(databases={"results": 2}),
+    )
+    assert led(verdict) == ("present", "present")
+    assert "in DB 2" in verdict.headline and "-n 2" in verdict.actions[0]
+    assert [where[:3] for where in verdict.records["result"].where] == ["db2", "db0"]
+
+
+@pytest.mark.parametrize("status", ["STARTED", "RETRY", "REVOKED"])
+def test_a_record_that_is_no_result_is_not_called_one(status):
+    verdict = concluded(evidence=[snapshot("a.rdb", 100)], tasks=[result("a.rdb", status=status)])
+    assert f"its record was in DB 2 and said {status}" in verdict.headline
+
+
+def test_a_restart_that_only_the_log_of_the_server_tells_is_weighed():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 1000)],
+        events=[event("succeeded", 0), event("server_started", 500, task_id=None, source="redis.log")],
+        infos=[info(100, uptime=5000)],
+        config={"save": "", "appendonly": "no"},
+        stated=Settings(result_expires=86400),
+    )
+    assert led(verdict) == ("restart_data_loss", "absent")
+    assert "restarted on" in verdict.summary and "after the task had begun" in verdict.summary
+
+
+def test_a_task_that_was_run_again_is_told_by_its_last_run():
+    verdict = concluded(
+        evidence=[snapshot("a.rdb", 1000)],
+        tasks=[result("a.rdb", stored=900)],
+        events=[event("received", 0), event("failed", 10), event("received", 800), event("succeeded", 900)],
+    )
+    assert "finished normally" in verdict.summary
+
+
+def test_results_that_none_of_its_siblings_has_did_not_expire():
+    siblings = [
+        event(
+            "succeeded", 90_000 + number, name="shop.mail", task_id=f"{number:08d}-0000-4000-8000-00000000000{number}"
+        )
+        for number in range(3)
+    ]
+    parts = {"evidence": [snapshot("a.rdb", 100_000)], "stated": Settings(result_expires=86400)}
+    alone = concluded(**parts, events=[event("succeeded", 0, name="shop.mail")])
+    among = concluded(**parts, events=[event("succeeded", 0, name="shop.mail"), *siblings])
+    assert alone.records["result"].cause == "natural_expiry"
+    assert among.records["result"].cause == "unknown"
