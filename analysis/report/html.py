@@ -1,10 +1,13 @@
 """The one place where data becomes HTML: autoescaped templates, tables, and objects that show themselves.
 
 In: plain values and frames. Out: ``Html``, which shows itself as HTML and as plain text. No other module writes a tag.
+Whoever shows it: what a template prints has been redacted, cut, made visible and escaped here, and the plain text is
+read off the finished HTML, so it holds no more than that.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,25 +17,48 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.redact import redact_text, shorten
+from analysis.report.plain import as_text
 from analysis.report.show import shown
 
 LONGEST_CELL = 300
+LONGEST_TEXT = 4_000
+# A value of any size may stand in the evidence, also where values are to be shown as they are.
+LONGEST_SHOWN = 50_000
 MOST_ROWS = 200
 MISSING = "–"
+
+# Printable by Unicode's categories, and yet nothing is seen: fillers, joiners, variation selectors, the empty braille.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+# Marks piled on one letter run over the lines above and below it; no living script needs more.
+_MOST_MARKS = 3
 
 
 @dataclass(frozen=True)
 class Html:
-    """A part of a page: ``html`` for notebooks and reports, ``text`` where there is no HTML."""
+    """A part of a page: ``html`` for notebooks and reports, ``text`` where there is no HTML.
+
+    ``title``, where given, is what the page is called; the exporter reads it from the output's metadata.
+    """
 
     html: str
-    text: str
+    title: str = ""
+
+    @property
+    def text(self) -> str:
+        return as_text(self.html)
 
     def _repr_html_(self) -> str:
         return self.html
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        noted = {"text/html": {"title": self.title}} if self.title else {}
+        return {"text/html": self.html, "text/plain": self.text}, noted
 
     def __repr__(self) -> str:
         return self.text
@@ -40,70 +66,104 @@ class Html:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates" / "parts"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
-    return environment
 
 
-def render(template: str, text: str, /, **values: Any) -> Html:
-    """A part made from ``templates/parts/<template>``; every value is escaped there."""
-    html = _environment().get_template(template).render(**values)
-    return Html(html.encode("utf-8", "backslashreplace").decode("utf-8"), text)
+def _finalize(value: Any) -> Any:
+    """What a template prints: text without secrets, cut and made visible; autoescape follows."""
+    return said(value, LONGEST_TEXT) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def visible(value: object) -> str:
-    """Text in which nothing hides: control, format, private and unassigned characters and lone surrogates as escapes.
+def render(template: str, /, *, page_title: str = "", **values: Any) -> Html:
+    """A part made from ``templates/parts/<template>``; every value is redacted, made visible and escaped there."""
+    return Html(_environment().get_template(template).render(values), said(page_title))
 
-    A right-to-left mark would reorder the page around it, a zero-width space makes two names look alike.
+
+def visible(value: object, keep: str = "") -> str:
+    r"""Text in which nothing hides: what is not seen, or turns the order of other letters, as an escape.
+
+    ``\x00``, ``\n``, ``\u202e``, ``\udcff`` for control, format, private and unassigned characters, lone surrogates,
+    blanks other than the space, and accents beyond the third on one letter. Characters in ``keep`` stay. A
+    right-to-left mark would reorder the page around it, a zero-width space makes two names look alike.
     """
     text = str(value)
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_seen(char) for char in text)
+    seen: list[str] = []
+    marks = 0
+    for char in text:
+        marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
+        hides = not char.isprintable() or _UNSEEN.match(char) or marks > _MOST_MARKS
+        seen.append(_escaped(char) if hides and char not in keep else char)
+    return "".join(seen)
 
 
-def _seen(char: str) -> str:
-    if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-        return char
+def _escaped(char: str) -> str:
     number = ord(char)
+    if char in _SHORT:
+        return _SHORT[char]
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
-def said(value: object, limit: int = LONGEST_CELL) -> str:
-    """Data as text for a page: redacted and shortened unless values are to be shown, and nothing hidden in it."""
+def said(value: object, limit: int = LONGEST_CELL, keep: str = "") -> str:
+    """Data as text for a page: redacted and shortened unless values are to be shown, and nothing hidden in it.
+
+    Values that are to be shown end at 50,000 characters all the same: a page must open.
+    """
     text = str(value)
-    return visible(text if shown() else shorten(redact_text(text), limit))
+    # A password is told by what stands around it, so it is taken out before anything is cut off.
+    return visible(shorten(text, LONGEST_SHOWN) if shown() else shorten(redact_text(text), limit), keep)
+
+
+def escaped(text: str, limit: int = LONGEST_TEXT, keep: str = "") -> Markup:
+    """Text from anywhere as markup that shows just this text; for the exporter's template, which escapes nothing."""
+    return escape(said(text, limit, keep))
 
 
 @dataclass(frozen=True)
 class _Cell:
     text: str
-    kind: str  # n: number, t: time, w: wide text, or empty
+    kind: str  # n: number, t: time, w: wide text, c: an ID or a path, or empty
+    exact: str = ""
 
 
-def cell(value: Any) -> _Cell:
+# Columns whose text is a name to a machine: set in one width.
+_CODE = frozenset("key task_id sha256 path snapshot before after where".split())
+
+
+def cell(value: Any, name: str = "") -> _Cell:
     """One value of a table: numbers with separators, times in UTC with their zone, what is missing as a dash."""
     if isinstance(value, (list, tuple)):
-        return cell(", ".join(map(str, value)) or None)
+        return cell(", ".join(map(str, value)) or None, name)
     if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value):
         return _Cell(MISSING, "")
     if isinstance(value, pd.Timestamp):
-        return _Cell(f"{value.tz_convert('UTC'):%Y-%m-%d %H:%M:%S} UTC", "t")
+        utc = value.tz_convert("UTC")
+        return _Cell(f"{utc:%Y-%m-%d %H:%M:%S} UTC", "t", f"{utc:%Y-%m-%dT%H:%M:%S.%f}Z")
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
         return _Cell("yes" if value else "no", "")
     if isinstance(value, int) or type(value).__name__.startswith(("int", "uint")):
-        return _Cell(f"{int(value):,}", "n")
+        return _Cell(f"{int(value):,}".replace("-", "−"), "n")
     if isinstance(value, float) or type(value).__name__.startswith("float"):
-        whole = float(value).is_integer() or abs(float(value)) >= 1000
-        return _Cell(f"{float(value):,.0f}" if whole else f"{float(value):,.3g}", "n")
+        return _Cell(_number(float(value)), "n")
     text = said(value)
-    return _Cell(text, "w" if len(text) > 40 else "")
+    return _Cell(text, "c" if name in _CODE else "w" if len(text) > 40 else "")
+
+
+def _number(value: float) -> str:
+    """``18,482``, ``271.88``, ``0.00012``, ``∞``: two places from 100 on, else four digits."""
+    if value in (float("inf"), float("-inf")):
+        return "∞" if value > 0 else "−∞"
+    whole = value.is_integer() or abs(value) >= 1e6
+    text = f"{value:,.0f}" if whole else f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
+    return text.replace("-", "−")
 
 
 def table(
@@ -120,15 +180,21 @@ def table(
     than ``limit`` rows are counted and not shown.
     """
     if not len(frame):
-        return sentence(empty)
-    names = dict(columns) if columns is not None else {str(name): str(name).replace("_", " ") for name in frame}
+        return sentence(empty, "quiet")
+    names = dict(columns) if columns is not None else {str(name): _heading(str(name)) for name in frame}
     top = frame[list(names)].head(limit)
-    headings = [visible(heading) for heading in names.values()]
-    rows = [[cell(value) for value in row] for row in top.itertuples(index=False)]
-    kinds = [_kind([row[place].kind for row in rows]) for place in range(len(headings))]
-    text = top.set_axis(headings, axis="columns").to_string(index=False, na_rep=MISSING)
-    more = len(frame) - len(rows)
-    return render("table.html.j2", text, label=visible(label), headings=headings, kinds=kinds, rows=rows, more=more)
+    rows = [
+        [cell(value, name) for value, name in zip(row, names, strict=True)]
+        for row in top.itertuples(index=False, name=None)
+    ]
+    kinds = [_kind([row[place].kind for row in rows]) for place in range(len(names))]
+    heads = list(zip(names.values(), kinds, strict=True))
+    return render("table.html.j2", label=label, heads=heads, rows=rows, more=len(frame) - len(rows))
+
+
+def _heading(name: str) -> str:
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def _kind(kinds: list[str]) -> str:
@@ -139,21 +205,16 @@ def _kind(kinds: list[str]) -> str:
 
 
 def sentence(text: str, kind: str = "") -> Html:
-    """One paragraph; ``kind`` "finding" makes it stand out."""
-    return render("sentence.html.j2", text, text=visible(text), kind=kind)
+    """One paragraph; ``kind`` "finding" makes it stand out, "quiet" sets it back."""
+    return render("sentence.html.j2", text=text, kind=kind)
 
 
 def together(*parts: Html) -> Html:
     """Parts one under the other."""
-    return Html(str(Markup("\n").join(Markup(part.html) for part in parts)), "\n\n".join(part.text for part in parts))
+    return Html("\n".join(part.html for part in parts), next((part.title for part in parts if part.title), ""))
 
 
 def listing(items: Iterable[str], *, numbered: bool = False, empty: str = "None.") -> Html:
     """Sentences as a list."""
-    shown_items = [visible(item) for item in items]
-    if not shown_items:
-        return sentence(empty)
-    text = "\n".join(
-        f"{number}. {item}" if numbered else f"- {item}" for number, item in enumerate(shown_items, start=1)
-    )
-    return render("listing.html.j2", text, items=shown_items, numbered=numbered)
+    given = list(items)
+    return render("listing.html.j2", items=given, numbered=numbered) if given else sentence(empty, "quiet")

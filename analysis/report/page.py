@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -18,13 +17,28 @@ from analysis.findings.bulk import BulkFindings
 from analysis.findings.causes import CAUSES, title
 from analysis.findings.rules import RULES
 from analysis.findings.ttl import TtlFindings
-from analysis.findings.verdict import Evidence, Hypothesis, Verdict
+from analysis.findings.verdict import Verdict
 from analysis.findings.words import CONFIDENCE, QUALITY, count, duration, listed, lower_first, percent, stamp
-from analysis.report.html import Html, listing, render, said, sentence, table, together, visible
+from analysis.report.html import MOST_ROWS, Html, listing, render, said, sentence, table, together
+from analysis.report.matrix import matrices as matrices
 from analysis.report.show import shown
 
-_MOST_COLUMNS = 5
-_RECORD = {"result": "the result", "job": "the job record", "message": "the queue message"}
+LANE_TITLES = {
+    "server": "Redis server",
+    "task": "Task",
+    "message": "Message",
+    "result": "Result",
+    "job": "Job record",
+    "case": "Evidence",
+}
+# How a line of the timeline is known.
+CERTAINTY = {
+    "shown": "the evidence says it, with its time",
+    "derived": "calculated from what the evidence says, as a start is from an uptime",
+    "inferred": "concluded from several pieces of evidence, none of which says it; dashed in charts",
+    "stated": "somebody said so, in case.toml; testimony may be mistaken",
+}
+_MOST_RIVALS = 4
 
 
 def first_screen(verdict: Verdict, zone: ZoneInfo, asked: str = "") -> Html:
@@ -46,10 +60,10 @@ def first_screen(verdict: Verdict, zone: ZoneInfo, asked: str = "") -> Html:
     given = verdict.asked
     if asked and asked != verdict.task_id:
         given += f" · asked as {asked}, with which only this ID begins"
-    text = "\n".join([given, f"{verdict.name} {verdict.task_id}".strip(), word, verdict.headline, verdict.summary])
+    open_question = verdict.unexpected_loss is None
     return render(
         "first_screen.html.j2",
-        text,
+        page_title=f"{said(verdict.task_id, 80)} · Deletion investigation",
         asked=said(given),
         name=said(verdict.name, 120),
         task_id=said(verdict.task_id, 260),
@@ -58,10 +72,21 @@ def first_screen(verdict: Verdict, zone: ZoneInfo, asked: str = "") -> Html:
         word=word,
         headline=said(verdict.headline, 600),
         summary=[said(line, 1500) for line in verdict.summary.splitlines()],
-        facts=[{"label": f.label, "answer": f.answer, "basis": said(f.basis, 240)} for f in verdict.facts],
+        facts=[
+            {"label": said(f.label, 60), "answer": said(f.answer, 120), "basis": said(f.basis, 240)}
+            for f in verdict.facts
+        ],
+        rivals=_rivals(verdict) if open_question else [],
+        deciders=verdict.gaps[:2] if open_question else (),
         as_of=as_of,
         values=values,
     )
+
+
+def _rivals(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """Causes of the result that the evidence leaves room for: title, probability in words, share of a bar."""
+    possible = [h for h in verdict.of("result") if h.cause not in ("unknown", "other") and h.probability >= 0.02]
+    return [(title(h.cause), percent(h.probability), f"{h.probability:.3f}") for h in possible[:_MOST_RIVALS]]
 
 
 def title_screen(what: str, found: str, case: Case) -> Html:
@@ -75,7 +100,7 @@ def title_screen(what: str, found: str, case: Case) -> Html:
     left = f" Not read, or in part: {listed(list(case.shortcomings), most=4)}." if case.shortcomings else ""
     return render(
         "title_screen.html.j2",
-        f"{what}: {case.name}\n{found}",
+        page_title=f"{said(case.name, 80)} · {what}",
         what=what,
         name=said(case.name, 200),
         found=said(found, 1200),
@@ -83,109 +108,31 @@ def title_screen(what: str, found: str, case: Case) -> Html:
     )
 
 
-def timeline_table(timeline: pd.DataFrame) -> Html:
-    """The timeline's rows, for reading what the chart shows."""
-    columns = {"at": "When", "says": "What", "source": "From", "certainty": "Is"}
-    return table(
-        timeline, label="Timeline, row by row", columns=columns, empty="Nothing in the evidence carries a time."
-    )
-
-
-class _Tinted(NamedTuple):
-    text: str
-    tint: str
-    deep: int
-
-
-def matrices(verdict: Verdict) -> Html:
-    """Evidence against causes, for each record: decibans as they were added up, so that a reader can check and
-    disagree.
-    """
-    intro = (
-        "Each line is a piece of evidence; each number says how strongly it speaks for (+) or against (−) a cause, in "
-        "decibans: +10 multiplies a cause's odds by ten, +20 by a hundred. 0 means that it makes no difference, or "
-        "that another line tells of the same event and counts already."
-    )
-    return together(sentence(intro), *(_matrix(verdict, record) for record in verdict.records))
-
-
-def _matrix(verdict: Verdict, record: str) -> Html:
-    weighed = verdict.of(record)
-    columns = _columns(weighed)
-    pieces: dict[tuple[str, str, str], dict[str, Evidence]] = {}
-    for hypothesis in columns:
-        for piece in hypothesis.evidence:
-            pieces.setdefault((piece.id, piece.source, piece.says), {})[hypothesis.cause] = piece
-    ordered = sorted(pieces.items(), key=lambda item: -max(abs(piece.weight) for piece in item[1].values()))
+def timeline_table(timeline: pd.DataFrame, zone: ZoneInfo | None = None, *, limit: int = MOST_ROWS) -> Html:
+    """The timeline's rows, for reading what the chart shows; the case's own zone stands under UTC."""
+    dated = timeline.loc[timeline["at"].notna()]
+    if not len(dated):
+        return sentence("Nothing in the evidence carries a time.", "quiet")
     rows = [
         {
-            "says": said(says, 400),
-            "source": said(source),
-            "cells": [_tinted(by_cause.get(hypothesis.cause)) for hypothesis in columns],
+            "exact": f"{row.at:%Y-%m-%dT%H:%M:%S.%f}Z",
+            "at": _span(row.at, row.not_after),
+            "local": _span(row.at, row.not_after, zone) if zone is not None and zone.key != "UTC" else "",
+            "lane": said(LANE_TITLES.get(row.lane, row.lane), 60),
+            "says": said(row.says),
+            "source": said(row.source),
+            "certainty": said(row.certainty, 60),
         }
-        for (_, source, says), by_cause in ordered
+        for row in dated.head(limit).itertuples()
     ]
-    rest = [h for h in weighed if h not in columns]
-    folded = ""
-    if rest:
-        together_share = percent(sum(h.probability for h in rest))
-        folded = f"Not shown, {together_share} together: {', '.join(lower_first(title(h.cause)) for h in rest)}."
-    lead = weighed[0]
-    return render(
-        "matrix.html.j2",
-        f"{_RECORD[record]}: {title(lead.cause)}, {percent(lead.probability)}",
-        title=f"{_RECORD[record].capitalize()}: {lower_first(title(lead.cause))}, {percent(lead.probability)}",
-        decided=said(_decided(lead), 900),
-        against=said(_against(lead), 600),
-        heads=[title(h.cause) for h in columns],
-        priors=[signed(h.prior) for h in columns],
-        rows=rows,
-        sums=[signed(h.decibans) for h in columns],
-        shares=[percent(h.probability) for h in columns],
-        folded=folded,
-    )
+    return render("timeline.html.j2", rows=rows, more=len(dated) - len(rows))
 
 
-def _columns(weighed: tuple[Hypothesis, ...]) -> list[Hypothesis]:
-    """The leading causes, and those that evidence has ruled out hardest; ``unknown`` always, at the end."""
-    known = [h for h in weighed if h.cause != "unknown"]
-    leading = [h for h in known if h.probability >= 0.01][:_MOST_COLUMNS]
-    moved = sorted((h for h in known if h not in leading and h.evidence), key=lambda h: -abs(h.decibans - h.prior))
-    room = max(_MOST_COLUMNS - 1 - len(leading), 0)
-    return [
-        *leading,
-        *sorted(moved[:room], key=lambda h: -h.probability),
-        *(h for h in weighed if h.cause == "unknown"),
-    ]
-
-
-def signed(decibans: float) -> str:
-    """``+13``, ``−3.4``, ``0``: with a sign that is no hyphen."""
-    rounded = round(decibans, 1)
-    number = f"{abs(rounded):g}"
-    return f"+{number}" if rounded > 0 else f"−{number}" if rounded < 0 else "0"
-
-
-def _tinted(piece: Evidence | None) -> _Tinted:
-    if piece is None or not round(piece.weight, 1):
-        return _Tinted("0", "", 0)
-    return _Tinted(
-        signed(piece.weight), "for" if piece.weight > 0 else "against", min(8 + round(abs(piece.weight) * 1.6), 50)
-    )
-
-
-def _decided(lead: Hypothesis) -> str:
-    strongest = [piece for piece in lead.evidence if piece.weight > 0][:3]
-    if lead.cause == "unknown":
-        return "No piece of evidence speaks strongly enough for any one cause."
-    if not strongest:
-        return "Nothing speaks for it directly; it leads because the others are ruled out or rarer."
-    return "What decided it: " + " ".join(f"{piece.says} ({piece.source})" for piece in strongest)
-
-
-def _against(lead: Hypothesis) -> str:
-    against = [piece for piece in lead.evidence if piece.weight < 0]
-    return "What speaks against it: " + " ".join(piece.says for piece in against) if against else ""
+def _span(at: pd.Timestamp, until: pd.Timestamp, zone: ZoneInfo | None = None) -> str:
+    """A moment, or both ends of an interval of a second or more."""
+    ends = [at] if pd.isna(until) or until - at < pd.Timedelta(seconds=1) else [at, until]
+    times = " to ".join(f"{end.tz_convert(zone or 'UTC'):%Y-%m-%d %H:%M:%S}" for end in ends)
+    return f"{times} {zone.key if zone else 'UTC'}"
 
 
 def facts_table(facts: pd.DataFrame) -> Html:
@@ -320,7 +267,8 @@ def gaps(verdict: Verdict) -> Html:
             "missing": [gap.missing for gap in verdict.gaps],
             "tell": [listed([lower_first(title(cause)) for cause in gap.would_decide], most=8) for gap in verdict.gaps],
             "how": [gap.how for gap in verdict.gaps],
-        }
+        },
+        dtype=object,
     )
     columns = {"missing": "Missing", "tell": "Would tell of", "how": "How to have it"}
     return table(rows, label="Missing evidence", columns=columns, empty="Nothing that would change the answer.")
@@ -363,23 +311,20 @@ def appendix(verdict: Verdict) -> Html:
     )
     used = {piece.id for hypothesis in verdict.considered for piece in hypothesis.evidence}
     rests = [f"{rule.id}: {rule.rests_on}." for rule in RULES.values() if rule.id in used]
-    causes = [
-        (CAUSES[cause].title, CAUSES[cause].means) for cause in dict.fromkeys(h.cause for h in verdict.considered)
-    ]
+    weighed = dict.fromkeys(h.cause for h in verdict.considered)
+    causes = [(CAUSES[cause].title, CAUSES[cause].means) for cause in weighed if cause in CAUSES]
     kit = f"Made with analysis {version('analysis')}, pandas {pd.__version__}, Python {platform.python_version()}."
     return together(
         sentence(method),
         _words("Words of confidence", words),
         _words("Quality of evidence", list(QUALITY.items())),
+        _words("How a line of the timeline is known", list(CERTAINTY.items())),
         _words("Causes", causes),
-        render("sentence.html.j2", "What the evidence rests on", text="What the evidence rests on:", kind="finding"),
+        headline("What the evidence rests on:"),
         listing(rests, empty="No rule found anything."),
         sentence(kit),
     )
 
 
 def _words(heading: str, words: list[tuple[str, str]]) -> Html:
-    text = "\n".join(f"{word}: {means}" for word, means in words)
-    return render(
-        "words.html.j2", text, title=heading, words=[(visible(word), visible(means)) for word, means in words]
-    )
+    return render("words.html.j2", title=heading, words=words)

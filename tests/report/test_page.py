@@ -77,7 +77,9 @@ def test_the_page_has_a_title_a_language_and_one_first_heading(pages, chromium: 
     for name, path in pages.items():
         with chromium.open(path) as page:
             assert page.evaluate("document.documentElement.lang") == "en", name
-            assert page.evaluate("document.title") in ("Deletion investigation", "TTL distributions", "Bulk patterns")
+            subject, _, kind = page.evaluate("document.title").rpartition(" · ")
+            assert kind in ("Deletion investigation", "TTL distributions", "Bulk patterns")
+            assert subject and "/" not in subject and ".ipynb" not in subject, name
             assert page.evaluate("document.querySelectorAll('h1').length") == 1, name
 
 
