@@ -14,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.redact import redact_text
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -105,7 +107,8 @@ class Verdict:
 
     def _lines(self) -> list[str]:
         told = [f"{fact.label}: {fact.answer}. {fact.basis}" for fact in self.facts]
-        return [self.headline, f"Task {self.task_id}", *self.summary.splitlines(), *told]
+        lines = [self.headline, f"Task {self.task_id}", *self.summary.splitlines(), *told]
+        return [redact_text(line) for line in lines]
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``verdict.json``; obeys ``schema()``."""
