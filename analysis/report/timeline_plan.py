@@ -234,6 +234,8 @@ class _Planner:
         taken = self._assumed_begin("message")
         if name == "message" and record is not None and record.cause == "consumed" and taken is not None:
             lane.marks.append(Mark(taken, f"delivered by {self._time(taken)}", "other"))
+        elif name == "result" and record is not None and record.status == "in_flight":
+            lane.note = "not there yet: the task had not ended"
         elif record is not None and record.status in ("present", "in_flight"):
             lane.note = "there; since when is not recorded"
         else:

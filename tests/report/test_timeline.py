@@ -109,6 +109,14 @@ def test_a_result_that_nothing_dates_gets_a_note_and_no_bar() -> None:
     assert not lane.bars and lane.note == "no trace of it with a time"
 
 
+def test_a_result_of_a_task_that_waits_is_not_drawn_as_there() -> None:
+    waiting = {name: Record("in_flight", "queued", 1.0) for name in ("result", "message")}
+    rows = _rows("2025-07-23T23:26:08 server server_started derived")
+    result, message = _lane(rows, "Result", waiting), _lane(rows, "Message", waiting)
+    assert not result.bars and result.note.startswith("not there yet")
+    assert message.note.startswith("there; since when")
+
+
 def test_what_happened_in_the_second_of_as_of_is_shown() -> None:
     lane = _lane(_rows(*LIFE, "2025-07-24T02:38:38.591 server saved_by_server"), "Redis server")
     assert [mark.label for mark in lane.marks] == ["saved 02:38:38"]
