@@ -87,12 +87,9 @@ def _siblings_without(view: View) -> int:
 
 
 def _basis(view: View) -> str:
-    assert view.expires is not None
-    return (
-        f"stored at {view.stored.at:%H:%M:%S} UTC, kept {duration(view.retention.seconds)}, {view.retention.certainty}"
-        if view.stored
-        else ""
-    )
+    assert view.stored is not None  # an expiry that is not recorded is derived from it
+    kept = f"kept {duration(view.retention.seconds)}, {view.retention.certainty}"
+    return f"stored at {view.stored.at:%H:%M:%S} UTC, {kept}"
 
 
 @rule("kept-for-ever", rests_on="result_expires=0 stores results without a TTL (celery/backends/base.py)")
@@ -108,9 +105,11 @@ def purge_logged(view: View) -> Iterator[Finding]:
     if line is None or len(view.held("job")):
         return
     number = "" if pd.isna(line["count"]) else f", which took {count(int(line['count']), 'record')}"
-    says = f"A purge was logged at {at(line['at'])}{number}, and names none of them."
+    named = names(line, view.task_id)
+    says = f"A purge was logged at {at(line['at'])}{number}, and {'names this one' if named else 'does not name them'}."
     source = f"{line['source']}:{line['line']}"
-    yield Finding("purge-logged", "job", source, says, {"purged_by_cleanup": STRONG}, event="purge")
+    weight = DECISIVE + SUPPORTIVE if named else STRONG
+    yield Finding("purge-logged", "job", source, says, {"purged_by_cleanup": weight}, event="purge")
     ended = _ended_before(view, line["at"])
     recorded = set(view.jobs["task_id"].dropna())
     if pd.notna(line["count"]) and ended and not (ended & recorded) and line["count"] >= len(ended):
@@ -136,7 +135,15 @@ def purge_of(view: View) -> pd.Series | None:
         lines = lines.loc[lines["at"] >= born]
     if view.as_of is not None:
         lines = lines.loc[lines["at"] <= view.as_of + SLACK]
+    # A line that names this task comes first; one that names only others tells nothing of it.
+    own = lines.loc[[names(line, view.task_id) for _, line in lines.iterrows()]]
+    lines = own if len(own) else lines.loc[lines["task_id"].isna()]
     return lines.iloc[-1] if len(lines) else None
+
+
+def names(line: pd.Series, task_id: str) -> bool:
+    """Whether a log line names a task."""
+    return line["task_id"] == task_id or (isinstance(line["text"], str) and task_id in line["text"])
 
 
 def _ended_before(view: View, moment: pd.Timestamp) -> set[str]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
 
-# Decibans by strength (1-5): a likelihood ratio of about 1, 2, 5, 20 and 100. SHOWN is for what was seen with one's own
+# Decibans by strength (2-5): a likelihood ratio of about 2, 5, 20 and 100. SHOWN is for what was seen with one's own
 # eyes.
-COMPATIBLE, WEAK, SUPPORTIVE, STRONG, DECISIVE, SHOWN = 0.0, 3.0, 7.0, 13.0, 20.0, 45.0
+WEAK, SUPPORTIVE, STRONG, DECISIVE, SHOWN = 3.0, 7.0, 13.0, 20.0, 45.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from math import log10
 
 import pandas as pd
 
-from analysis.findings.rules import COMPATIBLE, DECISIVE, SHOWN, STRONG, WEAK, rule
+from analysis.findings.rules import DECISIVE, SHOWN, STRONG, WEAK, rule
 from analysis.findings.traces import nearly
 from analysis.findings.view import LOOKED_IN, SLACK, View
 from analysis.findings.weigh import Finding
@@ -241,5 +241,7 @@ def own_id(view: View) -> Iterator[Finding]:
     if len(own):
         says = "The ID is a task's own: a record or a log line carries it as such."
         for record in NOUN:
-            weights = {"wrong_id": -(SHOWN - 5), "never_published": -(SHOWN - 5) if record != "job" else COMPATIBLE}
+            # That a task exists does not say that the application ever wrote a record of it.
+            refuted = ("wrong_id",) if record == "job" else ("wrong_id", "never_published")
+            weights = dict.fromkeys(refuted, -(SHOWN - 5))
             yield Finding("own-id", record, str(own.iloc[0]), says, weights)

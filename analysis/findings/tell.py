@@ -12,8 +12,7 @@ import pandas as pd
 
 from analysis.findings.bulk import in_latest
 from analysis.findings.causes import CAUSES
-from analysis.findings.lived import purge_of
-from analysis.findings.sighted import NOUN
+from analysis.findings.lived import names, purge_of
 from analysis.findings.verdict import Fact, Hypothesis, Record
 from analysis.findings.view import ENDED, View
 from analysis.findings.words import QUALITY, at, confidence_word, count, duration, listed, lower_first, on, percent
@@ -151,10 +150,10 @@ def _job(view: View, records: Mapping[str, Record]) -> str:
     if purge is None:
         return f"{told}; no log shows it."
     number = f", took {count(int(purge['count']), 'record')}" if pd.notna(purge["count"]) else ""
-    return (
-        f"{told}: a purge was logged at {at(purge['at'])}{number}, and does not name them. That is inferred from "
-        "log and counters; the snapshot does not show it."
-    )
+    logged = f"{told}: a purge was logged at {at(purge['at'])}{number}"
+    if names(purge, view.task_id):
+        return f"{logged}, and names this one."
+    return f"{logged}, and does not name them. That is inferred from log and counters; the snapshot does not show it."
 
 
 def _restart(view: View) -> str:
@@ -247,6 +246,3 @@ def asked(view: View, name: str) -> str:
     when = f"missed at {at(view.stated.noticed_at)}" if view.stated.noticed_at is not None else ""
     parts += [part for part in (when, f"“{name}”" if name else "") if part]
     return " · ".join(parts)
-
-
-__all__ = ["NOUN", "asked", "facts", "headline", "quality", "summary", "sure"]

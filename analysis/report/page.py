@@ -309,8 +309,6 @@ def appendix(verdict: Verdict) -> Html:
         "witnesses of one event count once. Weights and priors are judgement, resting on the facts named below, not "
         "measured rates; causes that are not in the tables above are part of “not decided”."
     )
-    used = {piece.id for hypothesis in verdict.considered for piece in hypothesis.evidence}
-    rests = [f"{rule.id}: {rule.rests_on}." for rule in RULES.values() if rule.id in used]
     weighed = dict.fromkeys(h.cause for h in verdict.considered)
     causes = [(CAUSES[cause].title, CAUSES[cause].means) for cause in weighed if cause in CAUSES]
     kit = f"Made with analysis {version('analysis')}, pandas {pd.__version__}, Python {platform.python_version()}."
@@ -320,8 +318,8 @@ def appendix(verdict: Verdict) -> Html:
         _words("Quality of evidence", list(QUALITY.items())),
         _words("How a line of the timeline is known", list(CERTAINTY.items())),
         _words("Causes", causes),
-        headline("What the evidence rests on:"),
-        listing(rests, empty="No rule found anything."),
+        headline("What was looked for, and the fact it rests on:"),
+        listing([f"{rule.id}: {rule.rests_on}." for rule in RULES.values()]),
         sentence(kit),
     )
 

@@ -429,3 +429,15 @@ def test_results_that_none_of_its_siblings_has_did_not_expire():
     among = concluded(**parts, events=[event("succeeded", 0, name="shop.mail"), *siblings])
     assert alone.records["result"].cause == "natural_expiry"
     assert among.records["result"].cause == "unknown"
+
+
+def test_a_purge_that_names_the_task_is_stronger_and_one_that_names_another_says_nothing():
+    def purged_by(**named: Any) -> Verdict:
+        line = event("purge", 500, count=1, source="app.log", **named)
+        parts = {"evidence": [snapshot("a.rdb", 1000)], "tasks": [result("a.rdb", stored=60)], "stated": JOBS}
+        return concluded(**parts, events=[event("received", 0), event("succeeded", 60), line])
+
+    nobody, this, other = purged_by(task_id=None), purged_by(), purged_by(task_id=OTHER)
+    assert this.records["job"].confidence > nobody.records["job"].confidence
+    assert "names this one" in this.summary and "does not name them" in nobody.summary
+    assert other.records["job"].cause == "unknown"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from analysis.findings.rules import RULES
 from analysis.findings.verdict import Evidence, Fact, Hypothesis, Record, Verdict
 from analysis.report import charts, page
 from analysis.report.html import Html, listing, said, table, visible
@@ -130,3 +131,9 @@ def test_a_chart_with_nothing_to_draw_is_a_sentence():
         shown = charts.show(ax)
         assert isinstance(shown, Html)
         assert shown.html.startswith("<p") and "<svg" not in shown.html
+
+
+def test_the_appendix_names_every_rule_and_the_fact_it_rests_on():
+    text = page.appendix(_verdict(True)).text
+    assert len(RULES) > 10
+    assert [rule.id for rule in RULES.values() if f"{rule.id}: {rule.rests_on}" not in " ".join(text.split())] == []
