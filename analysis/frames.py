@@ -10,10 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
 TIME = "datetime64[us, UTC]"
 TEXT = "str"
+# Text of few different values, each held once: what is the same for thousands of rows.
+WORD = "category"
 INTEGER = "Int64"
 REAL = "float64"
 FLAG = "boolean"
@@ -30,11 +35,11 @@ class Column:
     unit: str = ""
 
 
-def _where(*, snapshot: bool = True) -> tuple[Column, ...]:
-    server = Column("server", TEXT, "name of the folder under servers/; empty for a case of one server")
+def _where(*, snapshot: bool = True, dtype: str = TEXT) -> tuple[Column, ...]:
+    server = Column("server", dtype, "name of the folder under servers/; empty for a case of one server")
     if not snapshot:
         return (server,)
-    return (server, Column("snapshot", TEXT, "evidence file the row was read from, relative to the case"))
+    return (server, Column("snapshot", dtype, "evidence file the row was read from, relative to the case"))
 
 
 _KEY = (
@@ -48,10 +53,10 @@ _EXPIRES = Column("expires_at", TIME, "when the key expires; missing = no TTL")
 FRAMES: dict[str, tuple[Column, ...]] = {
     # a row is a key in a snapshot
     "keys": (
-        *_where(),
+        *_where(dtype=WORD),
         *_KEY,
-        Column("type", TEXT, "string, list, set, zset, hash, stream or module"),
-        Column("encoding", TEXT, "how the value is laid out in the file, in OBJECT ENCODING's words where they exist"),
+        Column("type", WORD, "string, list, set, zset, hash, stream or module"),
+        Column("encoding", WORD, "how the value is laid out in the file, in OBJECT ENCODING's words where they exist"),
         Column("length", INTEGER, "elements; of a string its bytes"),
         Column("bytes", INTEGER, "serialized size of the value in the file, after compression: not memory", "bytes"),
         _EXPIRES,
@@ -59,30 +64,30 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("idle", INTEGER, "since last use; only under an LRU policy", "s"),
         Column("freq", INTEGER, "LFU counter, 0-255; only under an LFU policy"),
         Column("field_ttls", INTEGER, "fields of a hash that have a TTL of their own"),
-        Column("family", TEXT, "what the key is to Celery, kombu, RQ or the application"),
-        Column("prefix", TEXT, "global key prefix in front of the family's own name"),
+        Column("family", WORD, "what the key is to Celery, kombu, RQ or the application"),
+        Column("prefix", WORD, "global key prefix in front of the family's own name"),
         Column("task_id", TEXT, "task (or group) the key belongs to"),
         _OFFSET,
     ),
     # a row is a stored result
     "tasks": (
-        *_where(),
+        *_where(dtype=WORD),
         *_KEY,
         Column("task_id", TEXT, "ID of the task, or of the group for kind 'group'"),
-        Column("kind", TEXT, "task or group"),
-        Column("status", TEXT, "Celery state as stored: SUCCESS, FAILURE, STARTED, …"),
+        Column("kind", WORD, "task or group"),
+        Column("status", WORD, "Celery state as stored: SUCCESS, FAILURE, STARTED, …"),
         Column("date_done", TIME, "as stored; a naive time is UTC (Celery up to 5.3)"),
         _EXPIRES,
         Column("stored_at", TIME, "when it was written, as far as it can be told"),
-        Column("stored_from", TEXT, "what stored_at rests on: log, command, date_done or expiry"),
-        Column("name", TEXT, "task name; stored only with result_extended"),
-        Column("worker", TEXT, "worker that ran it; stored only with result_extended"),
-        Column("queue", TEXT, "queue it came from; stored only with result_extended"),
+        Column("stored_from", WORD, "what stored_at rests on: log, command, date_done or expiry"),
+        Column("name", WORD, "task name; stored only with result_extended"),
+        Column("worker", WORD, "worker that ran it; stored only with result_extended"),
+        Column("queue", WORD, "queue it came from; stored only with result_extended"),
         Column("retries", INTEGER, "stored only with result_extended"),
         Column("parent_id", TEXT, "task that called it"),
         Column("group_id", TEXT, "group it is a part of"),
         Column("children", OBJECT, "list of the IDs of tasks it called, or of a group's parts"),
-        Column("serializer", TEXT, "json, pickle, yaml, msgpack or unknown: told from the bytes"),
+        Column("serializer", WORD, "json, pickle, yaml, msgpack or unknown: told from the bytes"),
         Column("expired", FLAG, "past its expiry when the snapshot was taken"),
         Column("size", INTEGER, "length of the stored value, uncompressed", "bytes"),
         _PROBLEM,
@@ -262,7 +267,7 @@ def frame(name: str, rows: Mapping[str, Any] | Iterable[Mapping[str, Any]] = ())
     """Rows, or columns, as the frame ``name``: every column of the schema, in its order and dtype, RangeIndex.
 
     A column that is not given is missing throughout. A column that the schema does not know raises KeyError: the
-    schema is the one place where columns are added.
+    schema is the one place where columns are added. Columns that have their dtype already are not copied.
     """
     schema = FRAMES[name]
     data: dict[str, Any]
@@ -276,16 +281,51 @@ def frame(name: str, rows: Mapping[str, Any] | Iterable[Mapping[str, Any]] = ())
     if unknown := [key for key in data if key not in known]:
         raise KeyError(f"frame {name!r} has no column {', '.join(map(repr, unknown))}")
     length = max((len(values) for values in data.values()), default=0)
-    columns = {column.name: _typed(data.get(column.name, [None] * length), column.dtype) for column in schema}
-    return pd.DataFrame(columns)
+    columns = {
+        column.name: _typed(data[column.name], column.dtype) if column.name in data else missing(column.dtype, length)
+        for column in schema
+    }
+    return pd.DataFrame(columns, copy=False)
 
 
 def _typed(values: Any, dtype: str) -> pd.Series:
     if dtype == OBJECT:
         return pd.Series(list(values), dtype=object)
+    if isinstance(values, pd.Series):
+        values = values.reset_index(drop=True)
     if dtype == TIME and not isinstance(values, pd.Series):
         return pd.Series(pd.to_datetime(pd.Series(list(values), dtype=object), utc=True)).astype(TIME)
-    return pd.Series(values).reset_index(drop=True).astype(dtype)
+    if dtype == WORD:
+        found = pd.Series(values)
+        return found if found.dtype == "category" else found.astype(TEXT).astype(WORD)
+    return pd.Series(values).astype(dtype)
+
+
+def missing(dtype: str, count: int) -> pd.Series:
+    """A column in which nothing is known; it takes memory only where it must."""
+    if dtype == WORD:
+        return words(np.full(count, -1, np.int8), [])
+    if dtype == TEXT:
+        return text(pa.nulls(count, pa.large_string()))
+    return pd.Series([None] * count, dtype=object) if dtype == OBJECT else pd.Series(pd.NA, range(count), dtype=dtype)
+
+
+def text(values: pa.Array | pa.ChunkedArray) -> pd.Series:
+    """A column of text over Arrow's own memory."""
+    return pd.Series(_STRINGS.__from_arrow__(values), copy=False)
+
+
+_STRINGS = pd.StringDtype("pyarrow", na_value=np.nan)
+
+
+def words(codes: NDArray[np.signedinteger[Any]], names: Iterable[str]) -> pd.Series:
+    """A column of words from each row's place in the list of ``names``; -1 = missing."""
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(list(names), dtype=_STRINGS)), copy=False)  # type: ignore[call-overload]
+
+
+def repeated(word: str, count: int) -> pd.Series:
+    """A column that is ``word`` throughout."""
+    return words(np.zeros(count, np.int8), [word])
 
 
 def concat(name: str, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -293,4 +333,14 @@ def concat(name: str, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     parts = [part for part in frames if len(part)]
     if not parts:
         return frame(name)
-    return parts[0].reset_index(drop=True) if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    if len(parts) == 1:
+        return parts[0].reset_index(drop=True)
+    return pd.concat(_of_the_same_words(name, parts), ignore_index=True)
+
+
+def _of_the_same_words(name: str, parts: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The parts with the words of all of them in each, without which pandas would not keep them as words."""
+    for column in [column.name for column in FRAMES[name] if column.dtype == WORD]:
+        known = list(dict.fromkeys(word for part in parts for word in part[column].cat.categories))
+        parts = [part.assign(**{column: part[column].cat.set_categories(known)}) for part in parts]
+    return parts

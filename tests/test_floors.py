@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "analysis"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up. Rooms on one floor do not know each other, but for those on the ground.
 FLOORS = (
-    {"errors", "files", "frames", "redact"},
+    {"cache", "columns", "errors", "files", "frames", "kernels", "progress", "redact"},
     {"evidence"},
     {"celery"},
     {"settings"},

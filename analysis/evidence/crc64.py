@@ -11,8 +11,13 @@ from __future__ import annotations
 
 from functools import cache
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from analysis.evidence.crc64_kernel import STEP, crc64_on
+from analysis.kernels import Kernels
 
 _POLYNOMIAL = 0x95AC9329AC4BC9B5
 """0xad93d23594c935a9 in the register's order of bits, which is reversed."""
@@ -20,6 +25,32 @@ _BLOCK = 8 * 2**14
 """Bytes folded at once: they and the tables stay in the processor's cache."""
 
 Words = NDArray[np.uint64]
+
+
+class Register:
+    """The checksum of a buffer's beginning, as far as it has been taken."""
+
+    def __init__(self, buffer: Any, kernels: Kernels) -> None:
+        self._buffer, self._kernels = buffer, kernels
+        self._taken, self._word = 0, np.uint64(0)
+
+    def take(self, begin: int, end: int) -> None:
+        """Go on from ``begin``, up to where all was taken, to ``end``."""
+        if not self._kernels.compiled:
+            return
+        assert begin == self._taken
+        source, tables = self._kernels.source(self._buffer), step_tables()
+        self._word = np.uint64(self._kernels(crc64_on)(source, begin, end, self._word, tables))
+        self._taken = end
+
+    def up_to(self, end: int) -> int:
+        """The checksum of the first ``end`` bytes."""
+        if not self._kernels.compiled:
+            return crc64(memoryview(self._buffer)[:end])
+        if end < self._taken:
+            self._taken, self._word = 0, np.uint64(0)
+        self.take(self._taken, end)
+        return int(self._word)
 
 
 def crc64(data: bytes | memoryview) -> int:
@@ -70,3 +101,14 @@ def _tables(power: int) -> Words:
     for bit in range(8):
         tables[:, (np.arange(256) >> bit) & 1 == 1] ^= images[:, bit : bit + 1]
     return tables
+
+
+@cache
+def step_tables() -> Words:
+    """For ``crc64_kernel``: STEP tables of 256 words, of what an octet does with 0, 1, … zero bytes behind it."""
+    tables = np.zeros((STEP, 256), np.uint64)
+    tables[0] = _tables(0)[7]
+    for step in range(1, STEP):
+        before = tables[step - 1]
+        tables[step] = tables[0][(before & np.uint64(255)).astype(np.intp)] ^ (before >> np.uint64(8))
+    return tables.reshape(-1)

@@ -3,9 +3,10 @@
 In: a buffer and where the container stands in it. Out: numbers and places, never objects. Does not know snapshots.
 
 Kernels: plain functions over anything that gives small integers when indexed (bytes, a map, a uint8 array), so that one
-source runs as plain Python and compiles with numba. They return a status and never raise, and check every place before
-they read it. Places and lengths are signed 64 bit; sums of bytes start from a signed number, since two uint8 would make
-numba's uint64.
+source runs as plain Python and compiles with numba (``kernels``). They return a status and never raise, and check every
+place before they read it. Places and lengths are signed 64 bit; sums of bytes start from a signed number, since two
+uint8 would make numba's uint64. Where much is moved it is done by ``copy`` and ``copy_run``, of which each build has its
+own: slices are fast in Python, loops when compiled.
 """
 
 from __future__ import annotations
@@ -30,6 +31,26 @@ END = 255
 
 LZF_GAIN = 88
 """LZF's largest run is 264 bytes from 3 (liblzf, lzf_d.c): what claims more than 88 bytes for one is no LZF."""
+
+
+def place(number: int) -> int:
+    """A number as an index. Compiled it is an unsigned one, which spares the look at whether it counts from the end."""
+    return number
+
+
+def copy(target: Room, to: int, source: Bytes, at: int, size: int) -> None:
+    """``size`` bytes from ``source`` into ``target``. The caller has checked that they are there, and that they fit."""
+    target[to : to + size] = source[at : at + size]
+
+
+def copy_run(target: Room, to: int, back: int, size: int) -> None:
+    """``size`` bytes from ``back`` before ``to``, each as it then is: a run may reach into what it writes itself."""
+    while size > 0:
+        step = back if back < size else size
+        target[to : to + step] = target[to - back : to - back + step]
+        to += step
+        size -= step
+        back += step
 
 
 def signed(source: Bytes, at: int, width: int) -> int:
@@ -62,40 +83,31 @@ def lzf_expand(source: Bytes, at: int, end: int, target: Room, limit: int) -> tu
     """
     made = 0
     while at < end and made < limit:
-        control = source[at]
+        control = 0 + source[place(at)]
         at += 1
         if control < 32:
             run = control + 1
             if run > end - at:
                 return BAD, at
-            step = run if run <= limit - made else limit - made
-            target[made : made + step] = source[at : at + step]
+            copy(target, made, source, at, run if run <= limit - made else limit - made)
             at += run
             made += run
             continue
-        run = (control & 0xE0) // 32
+        run = control >> 5
         if run == 7:
             if at >= end:
                 return BAD, at
-            run += source[at]
+            run += source[place(at)]
             at += 1
         run += 2
         if at >= end:
             return BAD, at
-        back = (control & 31) * 256 + source[at] + 1
+        back = (control & 31) * 256 + source[place(at)] + 1
         at += 1
         if back > made:
             return BAD, at
-        over = run - (limit - made) if run > limit - made else 0
-        run -= over
-        # A run may reach into what it writes itself: what is there is copied, and then twice as much is there.
-        while run > 0:
-            step = back if back < run else run
-            target[made : made + step] = target[made - back : made - back + step]
-            made += step
-            run -= step
-            back += step
-        made += over
+        copy_run(target, made, back, run if run <= limit - made else limit - made)
+        made += run
     return made, at
 
 

@@ -6,25 +6,28 @@ frame ``keys``; values on demand. Knows Redis; not what Celery or an application
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
+from analysis.cache import Cache
 from analysis.errors import Unusable
-from analysis.evidence.crc64 import crc64
-from analysis.evidence.rdb_blocks import Walked, keys_frame, walk_buffer
+from analysis.evidence.rdb_blocks import Walk, keys_frame
+from analysis.evidence.rdb_reading import fingerprint, read_large, read_small
 from analysis.evidence.rdb_values import Buffer, Value, decode_field_expiries, decode_value
+from analysis.kernels import COMPILED_FROM, Kernels, kernels_for
+from analysis.progress import Progress
 
 NEWEST = {"redis": 12, "valkey": 80}
 """The last RDB versions whose every type is known here (Redis 8.0, Valkey 9.1)."""
 
 _MAGIC = re.compile(rb"REDIS(\d{4})|VALKEY(\d{3})")
 _MAGIC_SIZE = 9
-_CHECKSUM_SIZE = 8
-_CHECKSUM_SINCE = 5
 _LAST_SECOND = 253_402_300_799
 """The end of the year 9999, in seconds since 1970."""
 
@@ -59,6 +62,12 @@ class Snapshot:
     size: int
     _buffer: Buffer = field(repr=False)
     _valkey: bool = field(repr=False)
+    _kernels: Kernels = field(repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file, in hexadecimal; of a snapshot from the cache it is known already."""
+        return hashlib.sha256(self._buffer).hexdigest()
 
     def value(self, offset: int) -> Value:
         """The value of the key whose ``offset`` in the frame this is. Raises ValueUnreadable.
@@ -74,7 +83,13 @@ class Snapshot:
 
 
 def read_rdb(
-    path: Path, *, source: str | None = None, server: str = "", taken_at: pd.Timestamp | None = None
+    path: Path,
+    *,
+    source: str | None = None,
+    server: str = "",
+    taken_at: pd.Timestamp | None = None,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
 ) -> Snapshot:
     """Every key of a snapshot, in the file's order. The file is mapped, and values stay in it until they are asked for.
 
@@ -84,37 +99,52 @@ def read_rdb(
     server may have said another word where that is a matter of its memory: a number that APPEND made is raw, a list
     that has shrunk stays a quicklist, and embstr ends at 44 bytes only up to Valkey 8.0 and Redis 8.0.
 
+    The columns of a large file are kept in files, so that they take no memory of their own: in the ``cache``, where they
+    are found the next time, else in the system's folder for temporary files.
+
     Raises Unusable where nothing at all can be read: no file, an empty one, no snapshot, no version.
     """
     buffer = _map(path)
     valkey, version = _magic(buffer, path)
-    walked = walk_buffer(buffer, _MAGIC_SIZE, valkey=valkey)
-    checksum, stopped_at, reason = _ending(buffer, walked, version)
-    complete = reason is None
+    progress = progress or Progress()
+    kernels = kernels_for(len(buffer), cache.folder if cache else None, progress)
+
+    def walk() -> Walk:
+        return Walk(buffer, _MAGIC_SIZE, version=version, valkey=valkey, kernels=kernels)
+
+    if len(buffer) < COMPILED_FROM:
+        told, columns = read_small(walk(), kernels, progress)
+    else:
+        told, columns = read_large(walk, kernels, cache, fingerprint(path, buffer), progress)
+    reason = told.reason
     if version > NEWEST["valkey" if valkey else "redis"]:
         newer = f"RDB version {version} is newer than this reader knows; read as far as it knows the types"
         reason = f"{reason} ({newer})" if reason else newer
-    at = _ctime(walked.aux)
+    at = _ctime(told.aux)
     if at is None and taken_at is not None:
         at = taken_at.tz_convert("UTC").as_unit("us")
     name = path.name if source is None else source
-    return Snapshot(
+    snapshot = Snapshot(
         path=path,
         source=name,
         server=server,
-        flavor="valkey" if valkey or "valkey-ver" in walked.aux else "redis",
+        flavor="valkey" if valkey or "valkey-ver" in told.aux else "redis",
         version=version,
-        aux=walked.aux,
+        aux=told.aux,
         taken_at=at,
-        keys=keys_frame(walked, name, server, version, at),
-        complete=complete,
-        stopped_at=stopped_at,
+        keys=keys_frame(columns, name, server, at),
+        complete=told.reason is None,
+        stopped_at=told.stopped_at,
         reason=reason,
-        checksum=checksum,
+        checksum=told.checksum,
         size=len(buffer),
         _buffer=buffer,
         _valkey=valkey,
+        _kernels=kernels,
     )
+    if told.sha256:
+        snapshot.__dict__["sha256"] = told.sha256
+    return snapshot
 
 
 def _map(path: Path) -> Buffer:
@@ -141,27 +171,6 @@ def _magic(buffer: Buffer, path: Path) -> tuple[bool, int]:
     if version == 0:
         raise Unusable("RDB version 0 does not exist", file=str(path))
     return said[2] is not None, version
-
-
-def _ending(buffer: Buffer, walked: Walked, version: int) -> tuple[str, int | None, str | None]:
-    """What can be said of the end: checksum, stopped_at, reason."""
-    if walked.reason:
-        return "not reached", walked.position, walked.reason
-    end, checksum = walked.position, "absent"
-    if version >= _CHECKSUM_SINCE:
-        stored = buffer[end : end + _CHECKSUM_SIZE]
-        if len(stored) < _CHECKSUM_SIZE:
-            return "not reached", end, "cut: the file ends inside its checksum"
-        if not any(stored):
-            checksum = "off"
-        elif crc64(memoryview(buffer)[:end]) != int.from_bytes(stored, "little"):
-            return "wrong", end, "damaged: the checksum does not fit, so what was read may be wrong"
-        else:
-            checksum = "verified"
-        end += _CHECKSUM_SIZE
-    if rest := len(buffer) - end:
-        return checksum, end, f"{rest} bytes behind the snapshot's end, which are no part of it"
-    return checksum, None, None
 
 
 def _ctime(aux: dict[str, str]) -> pd.Timestamp | None:

@@ -1,23 +1,26 @@
-"""From the walker's rows to the frame ``keys``.
+"""From the walker's rows to columns, block by block, and from columns to the frame ``keys``.
 
-In: the bytes of a snapshot. Out: what the walk found, in columns, and where and why it ended; of that, the frame.
+In: the bytes of a snapshot. Out: columns of blocks of keys, and where and why the walk ended; of all columns, the frame.
 Does not know checksums, nor what a value holds.
 """
 
 from __future__ import annotations
 
-from array import array
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis.columns import Columns
 from analysis.evidence import rdb_kernel as kernel
 from analysis.evidence import rdb_layout as layout
+from analysis.evidence.rdb_text import gather_names
 from analysis.evidence.rdb_values import Buffer, ValueUnreadable, decode_string
-from analysis.frames import frame
+from analysis.frames import frame, repeated, text, words
+from analysis.kernels import Kernels
 
 Numbers = NDArray[np.int64]
 
@@ -27,6 +30,7 @@ _EMBEDDED = 44
 """Bytes of a string that Redis keeps in one piece with its header (object.c, OBJ_ENCODING_EMBSTR_SIZE_LIMIT)."""
 _LISTPACK_LISTS_SINCE = 11
 """RDB version of Redis 7.2, the first to keep a small list as one listpack and no quicklist."""
+_NO_TIME = np.iinfo(np.int64).min
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, in milliseconds since 1970: what Python and pandas can both hold."""
 
@@ -52,19 +56,18 @@ _ENCODINGS = {
     "stream": (layout.STREAM, layout.STREAM_2, layout.STREAM_3),
     "module": (layout.MODULE_2,),
 }
-_CODES = layout.HASH_LISTPACK_EX + 1
-_TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
+
+def _codes(by_word: dict[str, tuple[int, ...]], other: str) -> tuple[NDArray[np.int8], list[str]]:
+    """Of each type code its word's place in the list of words, and that list."""
+    names = list(dict.fromkeys([*by_word, other]))
+    by_code = {code: names.index(word) for word, codes in by_word.items() for code in codes}
+    everything = range(layout.HASH_LISTPACK_EX + 1)
+    return np.array([by_code.get(code, names.index(other)) for code in everything], np.int8), names
 
 
-def _words(by_word: dict[str, tuple[int, ...]], other: str, *more: str) -> pa.Array:
-    """Words by type code, ``more`` behind them."""
-    by_code = {code: word for word, codes in by_word.items() for code in codes}
-    return pa.array([by_code.get(code, other) for code in range(_CODES)] + list(more))
-
-
-_TYPE_WORDS = _words(_TYPES, "hash")
-_ENCODING_WORDS = _words(_ENCODINGS, "", "int", "embstr", "listpack")
-_AS_INT, _AS_EMBSTR, _AS_LISTPACK = range(_CODES, _CODES + 3)
+_TYPE_CODES, _TYPE_WORDS = _codes(_TYPES, "hash")
+_ENCODING_CODES, _ENCODING_WORDS = _codes({**_ENCODINGS, "int": (), "embstr": ()}, "raw")
+_AS_INT, _AS_EMBSTR, _AS_LISTPACK = map(_ENCODING_WORDS.index, ("int", "embstr", "listpack"))
 
 _REASONS = {
     layout.CUT: "cut: the file ends inside a key or its value",
@@ -75,60 +78,116 @@ _REASONS = {
 }
 
 
-@dataclass
-class Walked:
-    """``rows``: of each block a line for each column of the walker; ``names``: its keys; ``aux``: the first of a name.
+class Walk:
+    """A walk through a snapshot's entries, from ``position``, behind the magic.
 
-    ``position`` is behind the end mark where ``reason`` is None; else the first byte of what could not be read.
+    While ``blocks`` are taken, ``aux`` comes to hold the first field of each name, and ``position`` moves on. In the end
+    it is behind the end mark where ``reason`` is None, else it is the first byte of what could not be read.
     """
 
-    rows: list[Numbers]
-    names: list[pa.Array]
-    aux: dict[str, str]
-    position: int
-    reason: str | None
+    def __init__(self, buffer: Buffer, start: int, *, version: int, valkey: bool, kernels: Kernels) -> None:
+        self.buffer, self.position, self.version, self.valkey = buffer, start, version, valkey
+        self.aux: dict[str, str] = {}
+        self.reason: str | None = None
+        self._kernels = kernels
+        self._source = kernels.source(buffer)
+        self._names = _Names(kernels)
 
-    def take(self, buffer: Buffer, found: Numbers) -> None:
-        """Add a block's rows, up to the first whose name cannot be decompressed."""
-        keys_at, keys_end = found[:, kernel.KEY_AT].tolist(), found[:, kernel.KEY_END].tolist()
-        texts = [buffer[begin:end] for begin, end in zip(keys_at, keys_end, strict=True)]
-        is_aux = found[:, kernel.TYPE] == kernel.AUX
-        for row in np.flatnonzero(is_aux | (found[:, kernel.KEY_FORM] != layout.RAW)).tolist():
+    def blocks(self) -> Iterator[Columns]:
+        """The columns of each block of keys. What is taken beside them is bounded by a block."""
+        size = len(self.buffer)
+        state = self._kernels.numbers(kernel.STATES)
+        state[kernel.POSITION], state[kernel.VALKEY] = self.position, self.valkey
+        state[kernel.NEXT_IDLE] = state[kernel.NEXT_FREQ] = layout.MISSING
+        block = self._kernels.numbers(kernel.WIDTH * _BLOCK_ROWS)
+        table = np.frombuffer(block, np.int64).reshape(_BLOCK_ROWS, kernel.WIDTH)
+        room = self._kernels.room(_FIRST_ROOM)
+        walk = self._kernels(kernel.walk)
+        status = kernel.FULL
+        while self.reason is None and status in (kernel.FULL, layout.NEED_ROOM):
+            status, count = walk(self._source, size, state, block, room)
+            self.position = int(state[kernel.POSITION])
+            if status == layout.NEED_ROOM:
+                # Twice as much at least: the entry is begun anew each time.
+                room = self._kernels.room(max(2 * len(room), int(state[kernel.DETAIL])))
+            elif status < 0:
+                self.reason = _REASONS.get(status) or _unknown(int(state[kernel.DETAIL]))
+            columns = self._columns(block, table, count)
+            table[:count] = 0
+            yield columns
+
+    def _columns(self, block: Any, table: NDArray[np.int64], count: int) -> Columns:
+        """The columns of ``count`` rows, up to the first whose name cannot be decompressed."""
+        rows = table[:count]
+        is_aux = rows[:, kernel.TYPE] == kernel.AUX
+        if is_aux.any():
+            count = self._take_aux(rows, is_aux)
+        names, done = self._names.gather(self._source, block, count)
+        if done < count:
+            self._stop(int(table[done, kernel.OFFSET]))
+        rows = table[:done]
+        columns = {
+            "db": rows[:, kernel.DB],
+            "key": names,
+            "type": _TYPE_CODES[rows[:, kernel.TYPE]],
+            "encoding": _encodings(rows, self.version),
+            "length": rows[:, kernel.LENGTH],
+            "bytes": rows[:, kernel.VALUE_END] - rows[:, kernel.VALUE_AT],
+            "expires_at": _times(rows),
+            "idle": rows[:, kernel.IDLE],
+            "freq": rows[:, kernel.FREQ],
+            "field_ttls": rows[:, kernel.FIELD_TTLS],
+            "offset": rows[:, kernel.OFFSET],
+        }
+        # Copies, for the block is used again.
+        return {name: one.copy() if isinstance(one, np.ndarray) else one for name, one in columns.items()}
+
+    def _take_aux(self, rows: Numbers, is_aux: NDArray[np.bool_]) -> int:
+        """Note the aux fields among the rows, and move the others together; how many those are."""
+        for row in np.flatnonzero(is_aux).tolist():
             try:
-                texts[row] = decode_string(buffer, len(buffer), int(found[row, kernel.OFFSET]) + 1)
-                if is_aux[row]:
-                    value = decode_string(buffer, len(buffer), int(found[row, kernel.VALUE_AT]))
-                    self.aux.setdefault(decoded(texts[row]), decoded(value))
-            except ValueUnreadable as error:
-                self.position, self.reason = int(found[row, kernel.OFFSET]), f"damaged: {error.reason}"
-                found, texts, is_aux = found[:row], texts[:row], is_aux[:row]
+                name = decode_string(self.buffer, len(self.buffer), int(rows[row, kernel.OFFSET]) + 1)
+                value = decode_string(self.buffer, len(self.buffer), int(rows[row, kernel.VALUE_AT]))
+            except ValueUnreadable:
+                self._stop(int(rows[row, kernel.OFFSET]))
+                is_aux[row:] = True
                 break
-        self.rows.append(found[~is_aux].T.copy())
-        self.names.append(_as_text([text for text, aux in zip(texts, is_aux.tolist(), strict=True) if not aux]))
+            self.aux.setdefault(decoded(name), decoded(value))
+        kept = rows[~is_aux]
+        rows[: len(kept)] = kept
+        return len(kept)
+
+    def _stop(self, offset: int) -> None:
+        """End the walk before the entry at ``offset``, whose name or value is broken."""
+        self.position = offset
+        try:
+            decode_string(self.buffer, len(self.buffer), offset + 1)
+            if self.buffer[offset] == kernel.AUX:
+                behind = layout.skip_strings(self.buffer, offset + 1, len(self.buffer), 1)
+                decode_string(self.buffer, len(self.buffer), behind)
+        except ValueUnreadable as error:
+            self.reason = f"damaged: {error.reason}"
 
 
-def walk_buffer(buffer: Buffer, start: int, *, valkey: bool) -> Walked:
-    """Walk ``buffer`` from ``start``, behind the magic. Blocks bound what is taken beside the result."""
-    size = len(buffer)
-    state = array("q", bytes(8 * kernel.STATES))
-    state[kernel.POSITION], state[kernel.VALKEY] = start, valkey
-    state[kernel.NEXT_IDLE] = state[kernel.NEXT_FREQ] = layout.MISSING
-    block = array("q", bytes(8 * kernel.WIDTH * _BLOCK_ROWS))
-    table = np.frombuffer(block, np.int64).reshape(_BLOCK_ROWS, kernel.WIDTH)
-    room = bytearray(_FIRST_ROOM)
-    walked = Walked([], [], {}, start, None)
-    status = kernel.FULL
-    while walked.reason is None and status in (kernel.FULL, layout.NEED_ROOM):
-        status, count = kernel.walk(buffer, size, state, block, room)
-        walked.position = state[kernel.POSITION]
-        if status == layout.NEED_ROOM:
-            # Twice as much at least: the entry is begun anew each time.
-            room = bytearray(max(2 * len(room), state[kernel.DETAIL]))
-        elif status < 0:
-            walked.reason = _REASONS.get(status) or _unknown(state[kernel.DETAIL])
-        walked.take(buffer, table[:count])
-        table[:count] = 0
-    return walked
+class _Names:
+    """Room for the names of a block, used again for each."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+        self._gather = kernels(gather_names)
+        self._ends = kernels.numbers(_BLOCK_ROWS)
+        self._texts = kernels.room(_FIRST_ROOM)
+
+    def gather(self, source: Any, block: Any, count: int) -> tuple[pa.Array, int]:
+        """The names of the first ``count`` rows, up to one that is broken, and how many those are."""
+        while True:
+            status, done, detail = self._gather(source, block, count, self._texts, self._ends)
+            if status != layout.NEED_ROOM:
+                break
+            self._texts = self._kernels.room(max(2 * len(self._texts), detail))
+        ends = np.zeros(done + 1, np.int64)
+        ends[1:] = np.frombuffer(self._ends, np.int64, done)
+        return _as_text(ends, np.frombuffer(self._texts, np.uint8, detail).tobytes()), done
 
 
 def _unknown(code: int) -> str:
@@ -140,61 +199,57 @@ def decoded(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
-def _as_text(raw: list[bytes]) -> pa.Array:
+def _as_text(ends: Numbers, octets: bytes) -> pa.Array:
+    found = pa.Array.from_buffers(
+        pa.large_binary(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(octets)]
+    )
     try:
-        return pa.array(raw, pa.large_binary()).cast(pa.large_string())
+        return found.cast(pa.large_string())
     except pa.ArrowInvalid:
-        return pa.array([decoded(one) for one in raw], pa.large_string())
+        return pa.array([decoded(one) for one in found.to_pylist()], pa.large_string())
 
 
-def keys_frame(walked: Walked, source: str, server: str, version: int, taken_at: pd.Timestamp | None) -> pd.DataFrame:
-    """The frame ``keys``. ``expired`` is missing throughout where ``taken_at`` is None."""
-    rows = np.concatenate([np.empty((kernel.WIDTH, 0), np.int64), *walked.rows], axis=1)
-    count = rows.shape[1]
-    times = np.clip(rows[kernel.EXPIRE], _FIRST_MS, _LAST_MS) * 1000
-    has_expiry = rows[kernel.HAS_EXPIRE] != 0
-    times[~has_expiry] = np.iinfo(np.int64).min
-    no_time = np.full(count, taken_at is None)
-    as_of = 0 if taken_at is None else taken_at.as_unit("us").to_datetime64().astype(np.int64)
-    columns = {
-        "server": _repeated(server, count),
-        "snapshot": _repeated(source, count),
-        "db": _integers(rows[kernel.DB]),
-        "key": _series(pa.chunked_array([pa.array([], pa.large_string()), *walked.names])),
-        "type": _series(_TYPE_WORDS.take(pa.array(rows[kernel.TYPE]))),
-        "encoding": _series(_ENCODING_WORDS.take(pa.array(_encodings(rows, version)))),
-        "length": _integers(rows[kernel.LENGTH]),
-        "bytes": _integers(rows[kernel.VALUE_END] - rows[kernel.VALUE_AT]),
-        "expires_at": pd.Series(pd.DatetimeIndex(times.view("datetime64[us]"), tz="UTC")),
-        "expired": pd.Series(pd.arrays.BooleanArray(has_expiry & (times <= as_of), no_time)),
-        "idle": _integers(rows[kernel.IDLE]),
-        "freq": _integers(rows[kernel.FREQ]),
-        "field_ttls": _integers(rows[kernel.FIELD_TTLS]),
-        "offset": _integers(rows[kernel.OFFSET]),
-        **{name: _series(pa.nulls(count, pa.large_string())) for name in ("family", "prefix", "task_id")},
-    }
-    return frame("keys", columns)
+def _times(rows: Numbers) -> Numbers:
+    """Expiry in microseconds since 1970, as pandas holds it: the smallest number is none."""
+    times = np.clip(rows[:, kernel.EXPIRE], _FIRST_MS, _LAST_MS) * 1000
+    times[rows[:, kernel.HAS_EXPIRE] == 0] = _NO_TIME
+    return times
 
 
-def _encodings(rows: Numbers, version: int) -> Numbers:
-    """Places in the list of encoding words: by type, and for strings and lists by what the walker saw of them."""
-    codes, is_form = rows[kernel.TYPE].copy(), rows[kernel.FORM] != 0
-    strings, lists = codes == layout.STRING, codes == layout.QUICKLIST_2
-    codes[strings & (rows[kernel.LENGTH] <= _EMBEDDED)] = _AS_EMBSTR
+def _encodings(rows: Numbers, version: int) -> NDArray[np.int8]:
+    """Encoding codes: by type, and for strings and lists by what the walker saw of them."""
+    types, is_form = rows[:, kernel.TYPE], rows[:, kernel.FORM] != 0
+    codes = _ENCODING_CODES[types]
+    strings, lists = types == layout.STRING, types == layout.QUICKLIST_2
+    codes[strings & (rows[:, kernel.LENGTH] <= _EMBEDDED)] = _AS_EMBSTR
     codes[strings & is_form] = _AS_INT
     if version >= _LISTPACK_LISTS_SINCE:
         codes[lists & is_form] = _AS_LISTPACK
     return codes
 
 
-def _series(texts: pa.Array | pa.ChunkedArray) -> pd.Series:
-    return pd.Series(_TEXT.__from_arrow__(texts))
-
-
-def _repeated(text: str, count: int) -> pd.Series:
-    return _series(pa.repeat(pa.scalar(text, pa.large_string()), count))
+def keys_frame(columns: Columns, source: str, server: str, taken_at: pd.Timestamp | None) -> pd.DataFrame:
+    """The frame ``keys`` of all columns. ``expired`` is missing throughout where ``taken_at`` is None."""
+    times = columns["expires_at"]
+    count = len(times)
+    as_of = _NO_TIME if taken_at is None else taken_at.as_unit("us").to_datetime64().astype(np.int64)
+    missing = np.full(count, True) if taken_at is None else np.zeros(count, bool)
+    has_expiry = times != _NO_TIME
+    return frame(
+        "keys",
+        {
+            "server": repeated(server, count),
+            "snapshot": repeated(source, count),
+            "key": text(columns["key"]),
+            "type": words(columns["type"], _TYPE_WORDS),
+            "encoding": words(columns["encoding"], _ENCODING_WORDS),
+            "expires_at": pd.Series(pd.DatetimeIndex(times.view("datetime64[us]"), tz="UTC"), copy=False),
+            "expired": pd.Series(pd.arrays.BooleanArray(has_expiry & (times <= as_of), missing), copy=False),
+            **{name: _integers(columns[name]) for name in ("db", "length", "bytes", "idle", "freq", "field_ttls", "offset")},
+        },
+    )
 
 
 def _integers(numbers: Numbers) -> pd.Series:
     """Missing where a number is the walker's MISSING; none of the columns can be below 0."""
-    return pd.Series(pd.arrays.IntegerArray(np.ascontiguousarray(numbers), numbers == layout.MISSING))
+    return pd.Series(pd.arrays.IntegerArray(numbers, numbers == layout.MISSING), copy=False)

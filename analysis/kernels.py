@@ -1,0 +1,228 @@
+"""The two builds of the kernels: plain Python for small files, numba's machine code for large ones.
+
+In: how many bytes there are to read, and a folder for compiled code. Out: ``Kernels``, the same functions in either build.
+Compiling takes some ten seconds, once: a process of its own does it and leaves the code in the folder, so that it can be
+stopped at once and its memory is not ours. Without numba, or where that fails, all runs as plain Python, slower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from analysis.cache import open_cache
+from analysis.errors import Unusable
+from analysis.progress import Progress
+
+# Every function in these modules is a kernel and calls only kernels; each module imports only from those before it. They
+# are named, not imported: they stand on several floors, and the build knows nothing of what they do.
+MODULES = (
+    "analysis.evidence.packed",
+    "analysis.evidence.crc64_kernel",
+    "analysis.evidence.rdb_layout",
+    "analysis.evidence.rdb_kernel",
+    "analysis.evidence.rdb_text",
+)
+# What is called from Python, with the kinds of its arguments; all else is compiled into these.
+ENTRIES = {
+    "rdb_kernel.walk": "source number numbers numbers room",
+    "rdb_text.gather_names": "source numbers number room numbers",
+    "crc64_kernel.crc64_on": "source number number word words",
+}
+COMPILED_FROM = 24 * 2**20
+"""Bytes of a snapshot from which on the compiled build is the faster one, its start included (measured)."""
+
+SWITCH = "ANALYSIS_KERNELS"
+_COMPLETE = "complete"
+_MOST_FOLDERS = 4
+
+Kernel = Callable[..., Any]
+
+
+class Kernels:
+    """One build: ``kernels(function)`` is that function in it. ``compiled`` tells which build it is."""
+
+    def __init__(self, built: dict[Kernel, Kernel] | None = None) -> None:
+        self.compiled, self._built = built is not None, built or {}
+
+    def __call__(self, kernel: Kernel) -> Kernel:
+        return self._built.get(kernel, kernel)
+
+    def source(self, buffer: Any) -> Any:
+        """A buffer, as this build's kernels read it."""
+        return np.frombuffer(buffer, np.uint8) if self.compiled else buffer
+
+    def numbers(self, count: int) -> Any:
+        """Room for 64-bit numbers, all 0, which numpy can look at too."""
+        return np.zeros(count, np.int64) if self.compiled else array("q", bytes(8 * count))
+
+    def room(self, size: int) -> Any:
+        """Room for bytes, whatever they are."""
+        return np.empty(size, np.uint8) if self.compiled else memoryview(bytearray(size))
+
+
+PLAIN = Kernels()
+
+
+def kernels_for(size: int, place: Path | None = None, progress: Progress | None = None) -> Kernels:
+    """The build with which ``size`` bytes are read soonest; its code is kept in ``place``, or in the user's cache.
+
+    ``ANALYSIS_KERNELS`` in the environment, "plain" or "compiled", decides in place of the size.
+    """
+    wanted = os.environ.get(SWITCH) or ("compiled" if size >= COMPILED_FROM else "plain")
+    return compiled(place, progress or Progress()) or PLAIN if wanted == "compiled" else PLAIN
+
+
+def compiled(place: Path | None, progress: Progress) -> Kernels | None:
+    """The compiled build, made once a process; None where numba is missing or cannot compile here."""
+    global _compiled
+    if _compiled is None and importlib.util.find_spec("numba") is not None:
+        for folder in _folders(place):
+            if (folder / _COMPLETE).exists() or _compile_apart(folder, progress):
+                _compiled = Kernels(_build(folder))
+                break
+    return _compiled
+
+
+_compiled: Kernels | None = None
+
+
+def _folders(place: Path | None) -> Iterator[Path]:
+    """Where compiled code may be, named by everything that it depends on; where none can be kept, for once."""
+    try:
+        yield (place or open_cache().folder) / f"kernels-{_fingerprint()}"
+    except Unusable:
+        pass
+    yield Path(_temporary().name)
+
+
+@cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="analysis-kernels-")
+
+
+def _fingerprint() -> str:
+    # numba looks at the time of a function's own file only, not at those of what it calls.
+    parts = [sys.version, importlib.metadata.version("numba"), np.__version__]
+    for module in (sys.modules[__name__], *_modules()):
+        path = Path(str(module.__file__))
+        parts += [str(path.stat().st_mtime_ns), path.read_text(encoding="utf-8")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _modules() -> list[ModuleType]:
+    return [import_module(name) for name in MODULES]
+
+
+def _compile_apart(folder: Path, progress: Progress) -> bool:
+    """Compile into ``folder`` in another process; whether that worked."""
+    progress.say("compiling the readers for large files; this takes about 20 s, once")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _forget_old(folder)
+        done = subprocess.run(
+            [sys.executable, "-c", f"from {__name__} import leave_compiled; leave_compiled({os.fspath(folder)!r})"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    except OSError as error:
+        progress.say(f"compiled code cannot be kept: {error.strerror}")
+        return False
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        progress.say(f"the readers cannot be compiled here, so that large files are read slowly: {why[:200]}")
+    return done.returncode == 0
+
+
+def _forget_old(folder: Path) -> None:
+    """Of compiled code of other versions, keep the few that were made last."""
+    others = sorted(folder.parent.glob("kernels-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in [other for other in others if other != folder][_MOST_FOLDERS - 1 :]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def leave_compiled(folder: str) -> None:
+    """Compile every entry and leave the code in ``folder``, for ``compiled`` to find."""
+    import numba
+
+    octets, longs, words = numba.types.uint8, numba.types.int64, numba.types.uint64
+    kinds = {
+        "source": numba.types.Array(octets, 1, "C", readonly=True),
+        "room": numba.types.Array(octets, 1, "C"),
+        "numbers": numba.types.Array(longs, 1, "C"),
+        "words": numba.types.Array(words, 1, "C"),
+        "number": longs,
+        "word": words,
+    }
+    built = {f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}": made for kernel, made in _build(Path(folder)).items()}
+    for name, arguments in ENTRIES.items():
+        built[name].compile(tuple(kinds[kind] for kind in arguments.split()))
+    Path(folder, _COMPLETE).touch()
+
+
+def _build(folder: Path) -> dict[Kernel, Any]:
+    """Each kernel as numba will call it: what was compiled before is taken from ``folder``."""
+    import numba
+
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, os.fspath(folder)
+    built: dict[Kernel, Any] = {}
+    try:
+        packed, *_ = modules = _modules()
+        for own in (_place, _copy, _copy_run):
+            # Each looks at its bounds once. Were every access looked at, copying would not become a move of memory.
+            kernel = vars(packed)[own.__name__.removeprefix("_")]
+            built[kernel] = numba.njit(nogil=True, cache=True)(_with_names(own, {"uint64": numba.uint64}))
+        for module in modules:
+            own_kernels = [value for value in vars(module).values() if _is_kernel(value, module)]
+            names = {name: built.get(value, value) if callable(value) else value for name, value in vars(module).items()}
+            for kernel in own_kernels:
+                if kernel not in built:
+                    built[kernel] = numba.njit(nogil=True, cache=True, boundscheck=True)(_with_names(kernel, names))
+                names[kernel.__name__] = built[kernel]
+    finally:
+        numba.config.CACHE_DIR = before
+    return built
+
+
+def _is_kernel(value: Any, module: ModuleType) -> bool:
+    return isinstance(value, FunctionType) and value.__module__ == module.__name__
+
+
+def _with_names(function: FunctionType, names: dict[str, Any]) -> FunctionType:
+    """A function that finds what it calls among ``names``."""
+    moved = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+    moved.__module__, moved.__qualname__ = function.__module__, function.__qualname__
+    return moved
+
+
+# What stands in place of three functions of ``packed`` in the compiled build, where ``uint64`` is numba's.
+def _place(number):  # type: ignore[no-untyped-def]
+    return uint64(number)  # type: ignore[name-defined]  # noqa: F821
+
+
+def _copy(target, to, source, at, size):  # type: ignore[no-untyped-def]
+    if size < 0 or to < 0 or at < 0 or size > len(target) - to or size > len(source) - at:
+        raise IndexError
+    for step in range(size):
+        target[uint64(to + step)] = source[uint64(at + step)]  # type: ignore[name-defined]  # noqa: F821
+
+
+def _copy_run(target, to, back, size):  # type: ignore[no-untyped-def]
+    if size < 0 or back < 1 or to < back or size > len(target) - to:
+        raise IndexError
+    for step in range(size):
+        target[uint64(to + step)] = target[uint64(to + step - back)]  # type: ignore[name-defined]  # noqa: F821
