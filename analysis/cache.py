@@ -26,7 +26,7 @@ from analysis.errors import Unusable
 LIMIT = 20 * 2**30
 """Bytes of all entries together, unless ``ANALYSIS_CACHE_BYTES`` in the environment says otherwise."""
 
-LIMIT_SWITCH = "ANALYSIS_CACHE_BYTES"
+LIMIT_SWITCH, FOLDER_SWITCH = "ANALYSIS_CACHE_BYTES", "ANALYSIS_CACHE"
 
 _OWN_NAME = "celery-redis-analysis"
 _META = "meta.json"
@@ -120,12 +120,14 @@ def _size(path: Path) -> int:
 
 
 def open_cache(folder: Path | None = None) -> Cache:
-    """The cache below ``folder``, made if need be; None = the user's own cache folder.
+    """The cache below ``folder``, made if need be; None = the one that ``ANALYSIS_CACHE`` in the environment names, else
+    the user's own cache folder.
 
     Raises Unusable where it cannot be written, or belongs to another or can be written by others: what is read from it
     is believed, and compiled code in it is run.
     """
-    chosen = Path(platformdirs.user_cache_dir(_OWN_NAME, appauthor=False)) if folder is None else folder
+    named = folder or os.environ.get(FOLDER_SWITCH) or platformdirs.user_cache_dir(_OWN_NAME, appauthor=False)
+    chosen = Path(named)
     kept = chosen / "kept"
     try:
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)

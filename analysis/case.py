@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.cache import Cache, open_cache
 from analysis.celery.families import name_families
 from analysis.celery.jobs import jobs_frame
 from analysis.celery.messages import messages_frame
@@ -28,6 +29,7 @@ from analysis.evidence.rdb_values import Value, ValueUnreadable
 from analysis.evidence.slowlog import read_slowlog
 from analysis.files import CaseFile, Ignored, find_files
 from analysis.frames import concat, frame
+from analysis.progress import Progress
 from analysis.redact import redact_text
 from analysis.settings import Settings, read_settings
 
@@ -109,18 +111,21 @@ class Case:
         return self.evidence[["path", "kind", "from", "to", "complete"]]
 
 
-def open_case(path: str | os.PathLike[str]) -> Case:
+def open_case(path: str | os.PathLike[str], *, progress: Progress | None = None) -> Case:
     """Read all evidence at ``path``: a case folder, or one file that is then the case's only evidence.
+
+    What was read of a large snapshot is kept in the user's cache folder (``cache.open_cache``) and taken from there the
+    next time.
 
     ``data/demo`` is the demo case that ships with the kit, wherever the caller stands. An empty folder is a case
     without evidence. Raises Unusable where there is nothing at ``path``, it is a URL, or its ``case.toml`` is wrong.
     """
     root = _locate(path)
     files, ignored = find_files(root)
-    base = root if root.is_dir() else root.parent
     stated = next((item for item in files if item.kind == "case.toml"), None)
     settings = read_settings(stated.path, name=stated.name) if stated else Settings()
-    return _read(Case(root, settings, frame("evidence")), base, [f for f in files if f is not stated], ignored)
+    case = Case(root, settings, frame("evidence"))
+    return _read(case, [item for item in files if item is not stated], ignored, progress or Progress())
 
 
 def _locate(path: str | os.PathLike[str]) -> Path:
@@ -169,17 +174,23 @@ class _Reading:
     config: dict[str, str] | None = None
 
 
-def _read(case: Case, base: Path, files: list[CaseFile], ignored: list[Ignored]) -> Case:
+def _read(case: Case, files: list[CaseFile], ignored: list[Ignored], progress: Progress) -> Case:
     readings: list[_Reading] = []
+    try:
+        cache = open_cache()
+    except Unusable as error:
+        progress.say(f"no cache: {error}")
+        cache = None
+    progress.expect(sum(_size(item.path) for item in files if item.kind == "snapshot"))
     for item in files:
         try:
             if item.path.stat().st_size == 0 and item.kind != "log":
                 raise Unusable("is empty")
-            reading = _read_one(item, case.settings)
+            reading = _read_one(item, case.settings, cache, progress)
             reading.row |= {
                 "path": item.name,
                 "server": item.server,
-                "sha256": digest(item.path),
+                "sha256": reading.snapshot.sha256 if reading.snapshot else digest(item.path),
                 "size": item.path.stat().st_size,
             }
         except Unusable as error:
@@ -209,18 +220,20 @@ def _read(case: Case, base: Path, files: list[CaseFile], ignored: list[Ignored])
     return replace(
         read,
         keys=keys,
-        tasks=tasks_frame(keys, read.value),
+        tasks=tasks_frame(keys, read.value, {snapshot.source: snapshot for snapshot in snapshots}),
         messages=messages_frame(keys, read.value),
         jobs=jobs_frame(keys, read.value, case.settings.jobs),
     )
 
 
-def _read_one(item: CaseFile, settings: Settings) -> _Reading:
+def _read_one(item: CaseFile, settings: Settings, cache: Cache | None, progress: Progress) -> _Reading:
     row: dict[str, Any] = {"kind": item.kind, "complete": True}
     match item.kind:
         case "snapshot":
             stated = next((at for name, at in settings.snapshots.items() if name == item.name), None)
-            snapshot = read_rdb(item.path, source=item.name, server=item.server, taken_at=stated)
+            snapshot = read_rdb(
+                item.path, source=item.name, server=item.server, taken_at=stated, cache=cache, progress=progress
+            )
             row |= {"from": snapshot.taken_at, "to": snapshot.taken_at, "complete": snapshot.complete}
             row |= {"stopped_at": snapshot.stopped_at, "reason": snapshot.reason}
             return _Reading(row, snapshot=snapshot)
@@ -245,6 +258,13 @@ def _read_one(item: CaseFile, settings: Settings) -> _Reading:
             row |= {"kind": log.kind, "from": log.first_at, "to": log.last_at, "complete": log.complete}
             row |= {"stopped_at": log.stopped_at, "reason": log.reason}
             return _Reading(row, events=log.events)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _file_time(path: Path) -> pd.Timestamp:

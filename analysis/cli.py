@@ -11,17 +11,20 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 import click
 import pandas as pd
 from tqdm import tqdm
 
+from analysis.cache import FOLDER_SWITCH, open_cache
 from analysis.case import Case, open_case
 from analysis.errors import Unusable
 from analysis.findings.inventory import known_tasks
 from analysis.findings.words import count, stamp
 from analysis.investigation import case_gaps, holding, look_into
+from analysis.kernels import COMPILED_FROM
+from analysis.progress import Progress
 from analysis.report.bundle import folder_name, rows, to_json
 from analysis.report.show import SWITCH
 
@@ -33,7 +36,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every verb has."""
     options = (
         click.option("--out", default="reports", show_default=True, metavar="DIR", help="Folder for what is made."),
-        click.option("--cache", metavar="DIR", help="Folder for what is kept between runs (matplotlib's font list)."),
+        click.option("--cache", metavar="DIR", help="Folder for what is kept between runs: what was read of large snapshots."),
         click.option("--quiet", is_flag=True, help="Say nothing about progress."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
         click.option("--show-values", is_flag=True, help="Show values whole, not shortened and redacted."),
@@ -191,11 +194,15 @@ class _Said:
     def __init__(self, out: str, cache: str | None, quiet: bool, as_json: bool, show_values: bool) -> None:
         self.out, self.quiet, self.as_json = Path(out), quiet, as_json
         self.cache = Path(cache) if cache else None
+        if self.cache:
+            open_cache(self.cache)
+            os.environ[FOLDER_SWITCH] = os.fspath(self.cache.resolve())
         self.failed = False
         os.environ[SWITCH] = "1" if show_values else "0"
 
     def open(self, path: str, *, needed: bool = True) -> Case:
-        opened = open_case(path)
+        with _Bar(self) as bar:
+            opened = open_case(path, progress=bar)
         if needed and not len(opened.evidence):
             why = "; ".join(str(item) for item in opened.ignored[:3]) or "the folder is empty"
             raise Unusable(f"no readable evidence ({why})", file=path)
@@ -234,6 +241,33 @@ class _Said:
             click.echo(f"analysis: {opened.name}: no readable evidence", err=True)
             return NOTHING
         return PARTLY if self.failed or opened.shortcomings else OK
+
+
+class _Bar(Progress):
+    """Reading shown on standard error: a bar of bytes where much is read at a terminal, and what there is to say."""
+
+    def __init__(self, said: _Said) -> None:
+        self.said = said
+        self.bar: tqdm[NoReturn] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def expect(self, size: int) -> None:
+        if self.said.bar and size >= COMPILED_FROM:
+            self.bar = tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc="reading", file=sys.stderr)
+
+    def advance(self, size: int) -> None:
+        if self.bar is not None:
+            self.bar.update(size)
+
+    def say(self, line: str) -> None:
+        if not self.said.quiet:
+            tqdm.write(f"analysis: {line}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -86,7 +86,7 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("retries", INTEGER, "stored only with result_extended"),
         Column("parent_id", TEXT, "task that called it"),
         Column("group_id", TEXT, "group it is a part of"),
-        Column("children", OBJECT, "list of the IDs of tasks it called, or of a group's parts"),
+        Column("children", OBJECT, "list of the IDs of tasks it called, or of a group's parts; missing = none"),
         Column("serializer", WORD, "json, pickle, yaml, msgpack or unknown: told from the bytes"),
         Column("expired", FLAG, "past its expiry when the snapshot was taken"),
         Column("size", INTEGER, "length of the stored value, uncompressed", "bytes"),

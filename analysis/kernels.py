@@ -36,12 +36,14 @@ MODULES = (
     "analysis.evidence.rdb_layout",
     "analysis.evidence.rdb_kernel",
     "analysis.evidence.rdb_text",
+    "analysis.celery.slicer",
 )
 # What is called from Python, with the kinds of its arguments; all else is compiled into these.
 ENTRIES = {
     "rdb_kernel.walk": "source number numbers numbers room",
     "rdb_text.gather_names": "source numbers number room numbers",
     "crc64_kernel.crc64_on": "source number number word words",
+    "slicer.slice_results": "source number numbers numbers number number room numbers room numbers room",
 }
 COMPILED_FROM = 24 * 2**20
 """Bytes of a snapshot from which on the compiled build is the faster one, its start included (measured)."""
@@ -182,16 +184,18 @@ def _build(folder: Path) -> dict[Kernel, Any]:
     built: dict[Kernel, Any] = {}
     try:
         packed, *_ = modules = _modules()
-        for own in (_place, _copy, _copy_run):
-            # Each looks at its bounds once. Were every access looked at, copying would not become a move of memory.
-            kernel = vars(packed)[own.__name__.removeprefix("_")]
-            built[kernel] = numba.njit(nogil=True, cache=True)(_with_names(own, {"uint64": numba.uint64}))
+        names: dict[str, Any] = {"uint64": numba.uint64, **_words(numba)}
+        for own in (_place, _copy, _word_at, _first_byte, _copy_over, _copy_run):
+            name = own.__name__.removeprefix("_")
+            names[name] = numba.njit(nogil=True, _nrt=False, inline="always")(_with_names(own, names))
+            if name in vars(packed):
+                built[vars(packed)[name]] = names[name]
         for module in modules:
             own_kernels = [value for value in vars(module).values() if _is_kernel(value, module)]
             names = {name: built.get(value, value) if callable(value) else value for name, value in vars(module).items()}
             for kernel in own_kernels:
                 if kernel not in built:
-                    built[kernel] = numba.njit(nogil=True, cache=True, boundscheck=True)(_with_names(kernel, names))
+                    built[kernel] = numba.njit(nogil=True, boundscheck=True, _nrt=False, cache=True)(_with_names(kernel, names))
                 names[kernel.__name__] = built[kernel]
     finally:
         numba.config.CACHE_DIR = before
@@ -209,7 +213,43 @@ def _with_names(function: FunctionType, names: dict[str, Any]) -> FunctionType:
     return moved
 
 
-# What stands in place of three functions of ``packed`` in the compiled build, where ``uint64`` is numba's.
+def _words(numba: Any) -> dict[str, Any]:
+    """Functions for compiled code: eight bytes of an array at once, wherever they begin, and the lowest bit of a word."""
+    from llvmlite import ir
+    from numba.core import types
+    from numba.core.cgutils import pointer_add
+    from numba.np.arrayobj import make_array
+
+    word = ir.IntType(64)
+
+    def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+        return pointer_add(builder, make_array(kind)(context, builder, array).data, index, word.as_pointer())
+
+    def load_word(typing: Any, array: Any, index: Any) -> Any:
+        def made(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            return builder.load(pointer(context, builder, signature.args[0], given[0], given[1]), align=1)
+
+        return types.uint64(array, types.int64), made
+
+    def store_word(typing: Any, array: Any, index: Any, value: Any) -> Any:
+        def made(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            builder.store(given[2], pointer(context, builder, signature.args[0], given[0], given[1]), align=1)
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64, types.uint64), made
+
+    def zeros_below(typing: Any, value: Any) -> Any:
+        def made(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            return builder.cttz(given[0], ir.Constant(ir.IntType(1), 0))
+
+        return types.int64(types.uint64), made
+
+    made = (load_word, store_word, zeros_below)
+    return {function.__name__: numba.extending.intrinsic(function) for function in made}
+
+
+# What stands in place of the first functions of ``packed`` in the compiled build, where ``uint64`` is numba's. Each looks
+# at its bounds once.
 def _place(number):  # type: ignore[no-untyped-def]
     return uint64(number)  # type: ignore[name-defined]  # noqa: F821
 
@@ -218,11 +258,35 @@ def _copy(target, to, source, at, size):  # type: ignore[no-untyped-def]
     if size < 0 or to < 0 or at < 0 or size > len(target) - to or size > len(source) - at:
         raise IndexError
     for step in range(size):
-        target[uint64(to + step)] = source[uint64(at + step)]  # type: ignore[name-defined]  # noqa: F821
+        target[place(to + step)] = source[place(at + step)]  # type: ignore[name-defined]  # noqa: F821
+
+
+def _word_at(source, at):  # type: ignore[no-untyped-def]
+    if at < 0 or len(source) - at < 8:
+        raise IndexError
+    return load_word(source, at)  # type: ignore[name-defined]  # noqa: F821
+
+
+def _first_byte(word):  # type: ignore[no-untyped-def]
+    return zeros_below(word) >> 3  # type: ignore[name-defined]  # noqa: F821
+
+
+def _copy_over(target, to, source, at, size):  # type: ignore[no-untyped-def]
+    if size > len(target) - to - 8 or size > len(source) - at - 8:
+        copy(target, to, source, at, size)  # type: ignore[name-defined]  # noqa: F821
+        return
+    if size < 0 or to < 0 or at < 0:
+        raise IndexError
+    for step in range(0, size, 8):
+        store_word(target, to + step, load_word(source, at + step))  # type: ignore[name-defined]  # noqa: F821
 
 
 def _copy_run(target, to, back, size):  # type: ignore[no-untyped-def]
     if size < 0 or back < 1 or to < back or size > len(target) - to:
         raise IndexError
+    if back >= 8 and size <= len(target) - to - 8:
+        for step in range(0, size, 8):
+            store_word(target, to + step, load_word(target, to + step - back))  # type: ignore[name-defined]  # noqa: F821
+        return
     for step in range(size):
-        target[uint64(to + step)] = target[uint64(to + step - back)]  # type: ignore[name-defined]  # noqa: F821
+        target[place(to + step)] = target[place(to + step - back)]  # type: ignore[name-defined]  # noqa: F821

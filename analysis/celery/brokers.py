@@ -65,7 +65,7 @@ class Broker:
         alike = (keys["snapshot"] == snapshot) & (keys["db"] == db) & (keys["length"] == len(tags))
         for candidate in self.claims.free("zset", where=alike.fillna(False)).tolist()[:_LISTS_LOOKED_AT]:
             if {tag for tag, _ in self.claims.read(candidate) or ()} == tags:
-                self.claims.claim(candidate, "unacked_index", self.claims.prefix[position])
+                self.claims.claim(candidate, "unacked_index", self.claims.prefix(position))
 
     def holds_reserved(self, position: int) -> bool:
         value = self.claims.read(position)

@@ -7,20 +7,24 @@ name or content.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from analysis.celery.decode import ValueOf
 from analysis.celery.discovery import UUID, VARIABLE
+from analysis.frames import text, words
 
 UNCLAIMED = "other"
 
 IS_UUID = re.compile(UUID)
+
+Positions = NDArray[np.int64]
 
 
 class Claims:
@@ -28,43 +32,93 @@ class Claims:
 
     def __init__(self, keys: pd.DataFrame, value_of: ValueOf) -> None:
         self.keys, self.value_of = keys.reset_index(drop=True), value_of
-        self.names = pa.array(self.keys["key"], pa.large_string())
-        self.types = self.keys["type"].to_numpy(dtype=object, na_value="")
-        self.snapshots, self.dbs = self.keys["snapshot"].tolist(), self.keys["db"].tolist()
-        self.offsets = self.keys["offset"].tolist()
-        self.family = np.full(len(keys), UNCLAIMED, dtype=object)
-        self.prefix = np.full(len(keys), "", dtype=object)
-        self.task_id = np.full(len(keys), None, dtype=object)
+        self.names = _array(self.keys["key"])
+        self._types = _Words(self.keys["type"])
+        self._snapshots = _Words(self.keys["snapshot"])
+        self._dbs, self._offsets = self.keys["db"].to_numpy(), self.keys["offset"].to_numpy()
+        self._family = np.zeros(len(keys), np.int8)
+        self._families = [UNCLAIMED]
+        self._prefix = np.zeros(len(keys), np.int32)
+        self._prefixes: dict[str, int] = {"": 0}
+        # Where a key's task ID stands in all the pieces of IDs, which are put together at the end.
+        self._id_at = np.full(len(keys), -1, np.int64)
+        self._ids: list[pa.Array] = []
+        self._ids_count = 0
 
     def frame(self) -> pd.DataFrame:
-        filled = {name: pd.Series(getattr(self, name)).astype("str") for name in ("family", "prefix", "task_id")}
-        return self.keys.assign(**filled)
+        missing = self._id_at < 0
+        found = pa.concat_arrays(self._ids or [pa.array([], pa.large_string())])
+        ids = found.take(pa.array(self._id_at, mask=missing)) if len(missing) else found
+        family, prefix = words(self._family, self._families), words(self._prefix, self._prefixes)
+        return self.keys.assign(family=family, prefix=prefix, task_id=text(ids))
 
     def claim(self, positions: Any, family: str, prefix: Any = "", task_id: Any = None) -> None:
-        self.family[positions], self.prefix[positions], self.task_id[positions] = family, prefix, task_id
+        """Positions, one or many, are of this family; prefix and task ID are one for all, or an Arrow array."""
+        if family not in self._families:
+            self._families.append(family)
+        self._family[positions] = self._families.index(family)
+        if isinstance(prefix, str):
+            self._prefix[positions] = self._prefixes.setdefault(prefix, len(self._prefixes))
+        else:
+            found = prefix.dictionary_encode()
+            places = [self._prefixes.setdefault(one, len(self._prefixes)) for one in found.dictionary.to_pylist()]
+            self._prefix[positions] = np.array(places, np.int32)[found.indices.to_numpy()]
+        if task_id is not None:
+            piece = pa.array([task_id], pa.large_string()) if isinstance(task_id, str) else task_id
+            self._id_at[positions] = self._ids_count + (np.arange(len(piece)) if len(piece) > 1 else 0)
+            self._ids.append(piece)
+            self._ids_count += len(piece)
 
-    def free(self, *types: str, where: Any = None) -> np.ndarray:
+    def of_family(self, *families: str) -> Positions:
+        """Positions of the keys that were claimed for these families."""
+        return np.flatnonzero(np.isin(self._family, [n for n, name in enumerate(self._families) if name in families]))
+
+    def prefix(self, position: int) -> str:
+        return list(self._prefixes)[self._prefix[position]]
+
+    def ids(self, positions: Positions) -> list[str]:
+        """Task IDs of claimed keys, those that have one."""
+        at = self._id_at[positions]
+        return pa.chunked_array(self._ids, pa.large_string()).take(pa.array(at[at >= 0])).to_pylist()
+
+    def free(self, *types: str, where: Any = None) -> Positions:
         """Positions of the unclaimed keys of these Redis types for which the mask holds."""
-        mask = (self.family == UNCLAIMED) & np.isin(self.types, types)
+        mask = (self._family == 0) & self._types.among(types)
         if where is not None:
             mask &= np.asarray(where, dtype=bool)
         return np.flatnonzero(mask)
 
-    def holding(self, text: str, *types: str) -> np.ndarray:
-        return self.free(*types, where=pc.match_substring(self.names, text))
+    def holding(self, text: str, *types: str) -> Positions:
+        return self._named(lambda names: pc.match_substring(names, text), types)
 
-    def ending(self, text: str, *types: str) -> np.ndarray:
-        return self.free(*types, where=pc.ends_with(self.names, text))
+    def ending(self, text: str, *types: str) -> Positions:
+        return self._named(lambda names: pc.ends_with(names, text), types)
+
+    def starting(self, text: str, *types: str, end: str = "") -> Positions:
+        return self._named(lambda names: pc.and_(pc.starts_with(names, text), pc.ends_with(names, end)), types)
+
+    def _named(self, asked: Callable[[pa.Array], pa.Array], types: Sequence[str]) -> Positions:
+        positions = self.free(*types)
+        if 2 * len(positions) > len(self.names):
+            return positions[asked(self.names).to_numpy(zero_copy_only=False)[positions]]
+        return positions[asked(self.names.take(pa.array(positions))).to_numpy(zero_copy_only=False)]
 
     def name(self, position: int) -> str:
         return str(self.names[position].as_py())
 
-    def named(self, positions: np.ndarray) -> Iterable[tuple[int, str]]:
+    def type(self, position: int) -> str:
+        return self._types.at(position)
+
+    def are(self, positions: Positions, type: str) -> NDArray[np.bool_]:
+        """Which of the keys are of this Redis type."""
+        return self._types.among([type])[positions]
+
+    def named(self, positions: Positions) -> Iterable[tuple[int, str]]:
         return zip(positions.tolist(), self.names.take(pa.array(positions)).to_pylist(), strict=True)
 
     def place(self, position: int) -> tuple[str, int]:
         """Snapshot and database of a key."""
-        return self.snapshots[position], self.dbs[position]
+        return self._snapshots.at(position), self._dbs[position]
 
     def length(self, position: int) -> int:
         """Elements, or bytes of a string; 0 where the source does not say."""
@@ -74,28 +128,60 @@ class Claims:
     def read(self, position: int) -> Any:
         """The value, or None where it cannot be read."""
         try:
-            return self.value_of(self.snapshots[position], self.offsets[position])
+            return self.value_of(self._snapshots.at(position), self._offsets[position])
         except ValueError:
             return None
 
-    def split(self, positions: np.ndarray, marker: str) -> tuple[np.ndarray, np.ndarray]:
-        """What stands before and behind the first ``marker`` in the names at ``positions``."""
-        parts = [name.partition(marker) for _, name in self.named(positions)]
-        return _column(part[0] for part in parts), _column(part[2] for part in parts)
+    def split(self, positions: Positions, marker: str) -> tuple[pa.Array, pa.Array]:
+        """What stands before and behind the first ``marker`` in the names at ``positions``, which all have it."""
+        names = self.names.take(pa.array(positions))
+        begins = pc.find_substring(names, marker).to_numpy()
+        octets = names.cast(pa.large_binary())
+        before, after, order = [], [], []
+        # Few different places, mostly one: each is cut out of all that have it there at once.
+        for begin in np.unique(begins).tolist():
+            there = np.flatnonzero(begins == begin)
+            some = octets if len(there) == len(octets) else octets.take(pa.array(there))
+            before.append(pc.binary_slice(some, 0, begin))
+            # Without an end, pyarrow 26 overflows on large_binary.
+            after.append(pc.binary_slice(some, begin + len(marker.encode()), pc.max(pc.binary_length(some)).as_py()))
+            order.append(there)
+        if len(order) == 1:
+            return before[0].cast(pa.large_string()), after[0].cast(pa.large_string())
+        if not order:
+            return names, names
+        back = pa.array(np.argsort(np.concatenate(order), kind="stable"))
+        return tuple(pa.concat_arrays(part).take(back).cast(pa.large_string()) for part in (before, after))  # type: ignore[return-value]
 
-    def alike(self, positions: np.ndarray) -> list[list[int]]:
+    def alike(self, positions: Positions) -> list[list[int]]:
         """``positions`` grouped by snapshot, database and name without its numbers and UUIDs; short names first."""
         if not len(positions):
             return []
-        names = pc.replace_substring_regex(self.names.take(pa.array(positions)), VARIABLE, "0").to_pylist()
-        groups: dict[tuple[str, int, str], list[int]] = {}
-        for position, name in zip(positions.tolist(), names, strict=True):
-            groups.setdefault((*self.place(position), name), []).append(position)
-        return [groups[place] for place in sorted(groups, key=lambda place: len(place[2]))]
+        names = pc.replace_substring_regex(self.names.take(pa.array(positions)), VARIABLE, "0").dictionary_encode()
+        places = np.stack([self._snapshots.codes[positions], self._dbs[positions].astype(np.int64)])
+        order = np.lexsort((names.indices.to_numpy(), *places))
+        keys = np.vstack([places, names.indices.to_numpy()])[:, order]
+        ends = np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1
+        groups = [group.tolist() for group in np.split(positions[order], ends)]
+        sizes = pc.binary_length(names.dictionary).to_numpy()[keys[2, np.concatenate([[0], ends])]]
+        return [groups[place] for place in np.lexsort((np.array([group[0] for group in groups]), sizes)).tolist()]
 
 
-def _column(values: Iterable[str]) -> np.ndarray:
-    listed = list(values)
-    column = np.empty(len(listed), dtype=object)
-    column[:] = listed
-    return column
+class _Words:
+    """A column of few words, as each row's place in the list of them."""
+
+    def __init__(self, column: pd.Series) -> None:
+        found = column if column.dtype == "category" else column.astype("category")
+        self.codes: NDArray[np.integer[Any]] = found.cat.codes.to_numpy()
+        self._words = [str(word) for word in found.cat.categories]
+
+    def among(self, wanted: Iterable[str]) -> NDArray[np.bool_]:
+        return np.isin(self.codes, [place for place, word in enumerate(self._words) if word in wanted])
+
+    def at(self, position: int) -> str:
+        return self._words[self.codes[position]]
+
+
+def _array(column: pd.Series) -> pa.Array:
+    found = pa.array(column, pa.large_string())
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found

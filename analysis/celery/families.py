@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.celery.brokers import Broker
@@ -137,8 +138,9 @@ def name_families(keys: pd.DataFrame, value_of: ValueOf, jobs: JobsSettings | No
     _claim_groups(claims)
     _claim_rq(claims)
     _claim_bindings(claims)
-    bound = np.flatnonzero(claims.family == "binding")
-    broker = Broker(claims, routings(claims.keys.take(bound).assign(prefix=claims.prefix[bound]), value_of))
+    bound = claims.of_family("binding")
+    tables = claims.keys.take(bound).assign(prefix=[claims.prefix(position) for position in bound.tolist()])
+    broker = Broker(claims, routings(tables, value_of))
     broker.claim_unacked()
     broker.claim_lists()
     broker.claim_renamed_unacked()
@@ -156,8 +158,8 @@ def _claim_results(claims: Claims) -> None:
 
 def _claim_groups(claims: Claims) -> None:
     positions, before, after = _marked(claims, GROUP_META, "string", "zset", "list", "set", counter=True)
-    for position, prefix, name in zip(positions.tolist(), before, after, strict=True):
-        group, kind = name[:-2], claims.types[position]
+    for position, prefix, name in zip(positions.tolist(), before.to_pylist(), after.to_pylist(), strict=True):
+        group, kind = name[:-2], claims.type(position)
         of_chord = group and kind in _CHORD_TYPES.get(name[-2:], ())
         if of_chord and (kind != "string" or _is_chord_counter(claims, position)):
             claims.claim(position, "chord", prefix, group)
@@ -169,7 +171,7 @@ def _claim_groups(claims: Claims) -> None:
 
 def _marked(
     claims: Claims, marker: str, *types: str, counter: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, pa.Array, pa.Array]:
     """Keys whose name holds ``marker`` and something behind it, as (positions, text before, text behind).
 
     Strings behind a prefix count only where one of five with that prefix holds what Celery could have stored:
@@ -177,13 +179,19 @@ def _marked(
     """
     positions = claims.holding(marker, *types)
     before, after = claims.split(positions, marker)
-    keep = after != ""
-    for prefix in list(dict.fromkeys(before[before != ""].tolist()))[:_MAX_PREFIXES]:
-        strings = positions[(before == prefix) & (claims.types[positions] == "string")]
+    keep = pc.not_equal(after, "").to_numpy(zero_copy_only=False)
+    prefixes = before.dictionary_encode()
+    is_string = claims.are(positions, "string")
+    for code, prefix in enumerate(prefixes.dictionary[: _MAX_PREFIXES + 1].to_pylist()):
+        if prefix == "":
+            continue
+        here = prefixes.indices.to_numpy() == code
+        strings = positions[here & is_string]
         some = strings[:: max(1, len(strings) // _LOOKS)][:_LOOKS].tolist()
         if some and not any(_is_celerys(claims, position, counter) for position in some):
-            keep &= before != prefix
-    return positions[keep], before[keep], after[keep]
+            keep &= ~here
+    kept = pa.array(keep)
+    return positions[keep], before.filter(kept), after.filter(kept)
 
 
 def _is_celerys(claims: Claims, position: int, counter: bool) -> bool:
@@ -208,9 +216,9 @@ def _is_chord_counter(claims: Claims, position: int) -> bool:
 
 
 def _claim_rq(claims: Claims) -> None:
-    for position, name in claims.named(claims.free(*_ANY_TYPE, where=pc.starts_with(claims.names, "rq:"))):
+    for position, name in claims.named(claims.starting("rq:", *_ANY_TYPE)):
         kind, _, rest = name[3:].partition(":")
-        of_type = claims.types[position]
+        of_type = claims.type(position)
         if kind == "job" and rest and of_type == "hash":
             claims.claim(position, "rq_job", task_id=rest)
         elif kind == "results" and rest and of_type == "stream":
@@ -228,10 +236,9 @@ def _claim_bindings(claims: Claims) -> None:
 
 
 def _claim_stated_jobs(claims: Claims, settings: JobsSettings, before: str, after: str) -> None:
-    named = pc.and_(pc.starts_with(claims.names, before), pc.ends_with(claims.names, after))
     ids = {
         position: name[len(before) : len(name) - len(after)]
-        for position, name in claims.named(claims.free("hash", "string", where=named))
+        for position, name in claims.named(claims.starting(before, "hash", "string", end=after))
         if len(name) > len(before) + len(after)
     }
     taken = set(ids.values())
@@ -247,7 +254,7 @@ def _stated_task(claims: Claims, position: int, field: str | None) -> str | None
 
 
 def _is_counter(claims: Claims, position: int) -> bool:
-    if claims.types[position] != "string" or claims.length(position) > 20:
+    if claims.type(position) != "string" or claims.length(position) > 20:
         return False
     value = claims.read(position)
     return isinstance(value, bytes) and bool(re.fullmatch(rb"-?\d+", value))
@@ -264,7 +271,7 @@ def _claim_discovered_jobs(claims: Claims, message_ids: Iterable[str]) -> None:
     free = claims.free("hash", "string")
     if not len(free):
         return
-    results = np.isin(claims.family, ("result", "rq_job"))
-    known = set(message_ids).union(claims.task_id[results].tolist())
-    for position, task_id in discovered_jobs(claims.keys.take(free), claims.value_of, known).items():
-        claims.claim(int(free[position]), "job", task_id=task_id)
+    known = set(message_ids).union(claims.ids(claims.of_family("result", "rq_job")))
+    found = discovered_jobs(claims.keys.take(free), claims.value_of, known)
+    if found:
+        claims.claim(free[list(found)], "job", task_id=pa.array(found.values(), pa.large_string()))

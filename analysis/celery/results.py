@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analysis.celery.decode import MAX_VALUE, ValueOf, count_in, id_in, instant, text_in, times
+from analysis.celery.cut import Cut
+from analysis.celery.decode import MAX_VALUE, ValueOf, count_in, id_in, instant, text_in
 from analysis.celery.routing import rows
 from analysis.celery.serializers import Stored, unpack
+from analysis.evidence.rdb import Snapshot
 from analysis.frames import frame
 
 _MAX_STATUS = 64
-_COLUMNS = "kind status date_done name worker queue retries parent_id group_id children serializer size problem".split()
 
 
 @dataclass(frozen=True)
@@ -50,35 +52,34 @@ class ResultBody:
     problem: str | None = None
 
 
-def tasks_frame(keys: pd.DataFrame, value_of: ValueOf) -> pd.DataFrame:
+def tasks_frame(keys: pd.DataFrame, value_of: ValueOf, snapshots: Mapping[str, Snapshot] | None = None) -> pd.DataFrame:
     """The `tasks` frame: a row for each key of family result (kind ``task``) or group_result (kind ``group``).
 
     ``task_id`` is the key's. ``date_done`` without an offset is UTC, as Celery up to 5.3 writes it; where there is one
     it is ``stored_at`` too, and ``stored_from`` is ``date_done``. ``children`` lists every ID called, groups and their
-    parts alike; of a group its parts. A value that is not JSON, is larger than 64 MiB, or is not what Celery stores
-    costs its row the columns that hang on it, and says so in ``problem``; a single field of a wrong type is left out
-    and named there.
+    parts alike; of a group its parts; missing where there are none. A value that is not JSON, is larger than 64 MiB, or
+    is not what Celery stores costs its row the columns that hang on it, and says so in ``problem``; a single field of a
+    wrong type is left out and named there.
+
+    Of large ``snapshots`` (by name) the plain results are cut by position, on all cores; the frame is the same.
     """
-    chosen = keys[keys["family"].isin(("result", "group_result"))]
-    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-    for snapshot, offset, family, key_id, length in rows(chosen, "snapshot", "offset", "family", "task_id", "length"):
+    chosen = keys[["server", "snapshot", "db", "key", "task_id", "family", "expires_at", "expired", "length", "offset"]]
+    chosen = chosen[keys["family"].isin(("result", "group_result"))].reset_index(drop=True)
+    found = Cut(len(chosen))
+    for name, snapshot in (snapshots or {}).items():
+        if snapshot.compiled:
+            here = (chosen["snapshot"].eq(name) & chosen["family"].eq("result")).to_numpy(dtype=bool)
+            found.cut(snapshot, np.flatnonzero(here), chosen["offset"], chosen["task_id"])
+    left = found.left
+    for row, (snapshot, offset, family, key_id, length) in zip(
+        left.tolist(),
+        rows(chosen.take(left), "snapshot", "offset", "family", "task_id", "length"),
+        strict=True,
+    ):
         stored, size = _stored(value_of, snapshot, offset, length)
         described = _group(stored, key_id) if family == "group_result" else _task(stored, key_id)
-        described["size"] = size
-        for name, values in columns.items():
-            values.append(described.get(name))
-    done = times(columns.pop("date_done"))
-    same = ("server", "snapshot", "db", "key", "task_id", "expires_at", "expired", "offset")
-    return frame(
-        "tasks",
-        {
-            **{name: chosen[name] for name in same},
-            **columns,
-            "date_done": done,
-            "stored_at": done,
-            "stored_from": done.notna().map({True: "date_done", False: None}),
-        },
-    )
+        found.put(row, {**described, "size": size})
+    return frame("tasks", {**{name: chosen[name] for name in chosen if name not in ("family", "length")}, **found.columns()})
 
 
 def body_of(value: bytes) -> ResultBody:
@@ -153,7 +154,7 @@ def _task(stored: Stored, key_id: str | None) -> dict[str, Any]:
         "retries": take("retries", count_in),
         "parent_id": take("parent_id", id_in),
         "group_id": take("group_id", id_in),
-        "children": called_ids(meta.get("children")),
+        "children": called_ids(meta.get("children")) or None,
         "serializer": stored.serializer,
         "problem": "; ".join(complaints) or None,
     }
@@ -190,7 +191,7 @@ def _group(stored: Stored, key_id: str | None) -> dict[str, Any]:
     parent_ids = called_ids([parent])
     return {
         **described,
-        "children": called_ids(tree[1]),
+        "children": called_ids(tree[1]) or None,
         "parent_id": parent_ids[0] if parent_ids else None,
         "problem": problem,
     }

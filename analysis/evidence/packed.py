@@ -5,8 +5,8 @@ In: a buffer and where the container stands in it. Out: numbers and places, neve
 Kernels: plain functions over anything that gives small integers when indexed (bytes, a map, a uint8 array), so that one
 source runs as plain Python and compiles with numba (``kernels``). They return a status and never raise, and check every
 place before they read it. Places and lengths are signed 64 bit; sums of bytes start from a signed number, since two
-uint8 would make numba's uint64. Where much is moved it is done by ``copy`` and ``copy_run``, of which each build has its
-own: slices are fast in Python, loops when compiled.
+uint8 would make numba's uint64. Of the first functions here, which move bytes, each build has its own: slices are fast
+in Python, eight bytes at a step when compiled (``analysis.kernels``).
 """
 
 from __future__ import annotations
@@ -43,14 +43,32 @@ def copy(target: Room, to: int, source: Bytes, at: int, size: int) -> None:
     target[to : to + size] = source[at : at + size]
 
 
+def copy_over(target: Room, to: int, source: Bytes, at: int, size: int) -> None:
+    """As ``copy``; behind what is copied, up to eight bytes of ``target`` may be lost."""
+    target[to : to + size] = source[at : at + size]
+
+
 def copy_run(target: Room, to: int, back: int, size: int) -> None:
-    """``size`` bytes from ``back`` before ``to``, each as it then is: a run may reach into what it writes itself."""
+    """``size`` bytes from ``back`` before ``to``, each as it then is: a run may reach into what it writes itself.
+
+    Behind them, up to eight bytes of ``target`` may be lost.
+    """
     while size > 0:
         step = back if back < size else size
         target[to : to + step] = target[to - back : to - back + step]
         to += step
         size -= step
         back += step
+
+
+def word_at(source: Bytes, at: int) -> int:
+    """Eight bytes as a little-endian number. The caller has checked that they are there."""
+    return int.from_bytes(source[at : at + 8], "little")
+
+
+def first_byte(word: int) -> int:
+    """Of a word that is not 0, how many of its low bytes are."""
+    return ((word & -word).bit_length() - 1) >> 3
 
 
 def signed(source: Bytes, at: int, width: int) -> int:
@@ -89,7 +107,7 @@ def lzf_expand(source: Bytes, at: int, end: int, target: Room, limit: int) -> tu
             run = control + 1
             if run > end - at:
                 return BAD, at
-            copy(target, made, source, at, run if run <= limit - made else limit - made)
+            copy_over(target, made, source, at, run if run <= limit - made else limit - made)
             at += run
             made += run
             continue

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from analysis.errors import Unusable
 from analysis.evidence.rdb_blocks import Walk, keys_frame
 from analysis.evidence.rdb_reading import fingerprint, read_large, read_small
 from analysis.evidence.rdb_values import Buffer, Value, decode_field_expiries, decode_value
-from analysis.kernels import COMPILED_FROM, Kernels, kernels_for
+from analysis.kernels import COMPILED_FROM, Kernel, Kernels, kernels_for
 from analysis.progress import Progress
 
 NEWEST = {"redis": 12, "valkey": 80}
@@ -68,6 +69,15 @@ class Snapshot:
     def sha256(self) -> str:
         """SHA-256 of the file, in hexadecimal; of a snapshot from the cache it is known already."""
         return hashlib.sha256(self._buffer).hexdigest()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether ``run`` runs machine code: then it is worth its while for many values."""
+        return self._kernels.compiled
+
+    def run(self, kernel: Kernel, *arguments: Any) -> Any:
+        """A kernel over the file: called with its bytes, their number, and ``arguments``. Threads may run at once."""
+        return self._kernels(kernel)(self._kernels.source(self._buffer), self.size, *arguments)
 
     def value(self, offset: int) -> Value:
         """The value of the key whose ``offset`` in the frame this is. Raises ValueUnreadable.

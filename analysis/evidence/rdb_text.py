@@ -6,7 +6,7 @@ In: a snapshot's bytes and a block of rows of ``rdb_kernel``. Out: text and wher
 
 from __future__ import annotations
 
-from analysis.evidence.packed import LZF_GAIN, Bytes, Room, copy, lzf_expand, place, signed
+from analysis.evidence.packed import LZF_GAIN, Bytes, Room, copy_over, lzf_expand, place, signed
 from analysis.evidence.rdb_kernel import KEY_AT, KEY_END, KEY_FORM, WIDTH
 from analysis.evidence.rdb_layout import BAD_VALUE, LZF, MAX_STRING, NEED_ROOM, RAW, digits_at, string_at
 
@@ -25,7 +25,7 @@ def gather_names(source: Bytes, rows: Room, count: int, texts: Room, ends: Room)
             size = end - at
             if size > len(texts) - made:
                 return NEED_ROOM, row, made + size
-            copy(texts, made, source, at, size)
+            copy_over(texts, made, source, at, size)
         else:
             form, begin, packed, size, behind = string_at(source, at, end)
             if form == LZF:

@@ -60,7 +60,8 @@ def find_traces(
             if column in records:
                 others = records.loc[records[column].eq(task_id) & records["task_id"].ne(task_id)]
                 parts.append(_rows(others, column, f"it is the {role} of another task's {noun}"))
-    called = tasks.loc[tasks["children"].map(lambda ids: isinstance(ids, list) and task_id in ids).astype(bool)]
+    callers = tasks.loc[tasks["children"].notna()]
+    called = callers.loc[callers["children"].map(lambda ids: task_id in ids).astype(bool)]
     parts.append(_rows(called.loc[called["task_id"].ne(task_id)], "child", "another record lists it among its parts"))
     own = messages.loc[messages["task_id"].eq(task_id)]
     parts.append(_rows(own, "id", "a broker message carries it"))
