@@ -307,7 +307,7 @@ def missing(dtype: str, count: int) -> pd.Series:
         return words(np.full(count, -1, np.int8), [])
     if dtype == TEXT:
         return text(pa.nulls(count, pa.large_string()))
-    return pd.Series([None] * count, dtype=object) if dtype == OBJECT else pd.Series(pd.NA, range(count), dtype=dtype)
+    return pd.Series([None] * count, dtype=object) if dtype == OBJECT else pd.Series(None, range(count), dtype=dtype)
 
 
 def text(values: pa.Array | pa.ChunkedArray) -> pd.Series:

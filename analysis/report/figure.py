@@ -251,11 +251,16 @@ def time_axis(ax: Axes, begin: pd.Timestamp, end: pd.Timestamp, y: float, zone: 
         low = y + line * (0.9 + place)
         year = begin.tz_convert(own).year if own else begin.year
         beside(ax, f"{name}, {year}", low, color)
+        free = 0.0
         for time, label in zip(times, tick_labels(times, own), strict=True):
             x = (time - begin).total_seconds()
             # The first and the last label stay within the axes: left of them stands the zone's name.
             half = width_of(label) / 2 * whole / width
             middle = min(max(x, half), max(half, whole - half))
+            # Where the font is a wide one, a label may have no room beside the one before it.
+            if middle - half < free:
+                continue
+            free = middle + half
             ax.text(middle, low, label, ha="center", va="center", color=color, clip_on=False)
 
 
