@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.cache import Cache, open_cache
@@ -20,6 +23,7 @@ from analysis.celery.jobs import jobs_frame
 from analysis.celery.messages import messages_frame
 from analysis.celery.results import tasks_frame
 from analysis.errors import Unusable
+from analysis.evidence.changes import changes_between
 from analysis.evidence.clients import read_clients
 from analysis.evidence.config import read_config
 from analysis.evidence.info import InfoAnswer, read_info, servers_frame
@@ -76,6 +80,29 @@ class Case:
     def value(self, snapshot: str, offset: int) -> Value:
         """The value at ``offset`` of a snapshot of this case (columns ``snapshot`` and ``offset`` of every frame)."""
         return self._by_source[snapshot].value(int(offset))
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """What became of each key between the snapshots of a server, each against the next: the frame ``changes``."""
+        return concat("changes", (self._changes(before, after) for before, after in self._pairs()))
+
+    def _pairs(self) -> Iterator[tuple[Snapshot, Snapshot]]:
+        dated = [snapshot for snapshot in self.snapshots if snapshot.taken_at is not None]
+        dated.sort(key=lambda snapshot: (snapshot.server, snapshot.taken_at, snapshot.source))
+        return ((one, two) for one, two in zip(dated, dated[1:], strict=False) if one.server == two.server)
+
+    def _changes(self, before: Snapshot, after: Snapshot) -> pd.DataFrame:
+        """With family and task_id, which the whole case decides."""
+        found = changes_between(before, after)
+        for snapshot, column in ((after, "offset_after"), (before, "offset_before")):
+            named = self.keys.loc[self.keys["snapshot"].eq(snapshot.source), ["offset", "family", "task_id"]]
+            known = found[column].notna().to_numpy()
+            rows = np.searchsorted(named["offset"].to_numpy(dtype=np.int64), found.loc[known, column].astype(np.int64))
+            for name in ("family", "task_id"):
+                told = found[name].astype("str").to_numpy(dtype=object, copy=True)
+                told[known] = named[name].iloc[rows]
+                found[name] = told
+        return frame("changes", found)
 
     def mentioning(self, text: str) -> set[str]:
         """IDs of the tasks that have ``text`` in their ID, name, log lines or stored result."""

@@ -7,7 +7,7 @@ two of them, its bytes and where each ends. Knows nothing of what the columns me
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -127,3 +127,28 @@ def _text(bounds: NDArray[Any], texts: NDArray[Any] | None, given: NDArray[Any] 
         raise ValueError("a text without its other half")
     nulls = None if given.all() else pa.py_buffer(np.packbits(given, bitorder="little"))
     return pa.Array.from_buffers(pa.large_string(), len(given), [nulls, pa.py_buffer(bounds), pa.py_buffer(texts)])
+
+
+def order_of(heads: Iterable[NDArray[np.uint64]], count: int, folder: Path) -> NDArray[np.uint64]:
+    """``count`` rows in the order of their heads, numbers of 32 bits that are given block by block.
+
+    Each is a row's head in the upper half, and in the lower half its number; so many rows as 32 bits can count. They lie
+    in a mapped file in ``folder`` and are sorted in place, so that they take no memory.
+    """
+    if count >= 2**32:
+        raise ValueError("more than 2^32 rows")
+    if not count:
+        return np.empty(0, np.uint64)
+    with (folder / "order").open("w+b", buffering=0) as file:
+        begin = 0
+        for block in heads:
+            file.write(block << np.uint64(32) | np.arange(begin, begin + len(block), dtype=np.uint64))
+            begin += len(block)
+        order = np.memmap(file, np.uint64, "r+", shape=(count,))
+    order.sort()
+    return np.asarray(order)
+
+
+def row_numbers(order: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The rows of a part of ``order_of``."""
+    return (order & np.uint64(2**32 - 1)).astype(np.int64)

@@ -214,6 +214,23 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("idle", INTEGER, "since its last command", "s"),
         Column("lib", TEXT, "client library, where it says it"),
     ),
+    # a row is a key that two snapshots of one server, taken one after the other, do not both hold as it is
+    "changes": (
+        Column("server", WORD, "name of the folder under servers/; empty for a case of one server"),
+        Column("before", WORD, "the earlier snapshot"),
+        Column("after", WORD, "the later one"),
+        *_KEY,
+        Column("family", WORD, "what the key is to Celery, kombu, RQ or the application"),
+        Column("task_id", TEXT, "task (or group) the key belongs to"),
+        Column("change", WORD, "appeared, gone, value (another value), ttl (only another expiry)"),
+        Column("value_changed", FLAG, "of a key that both hold; missing where its value cannot be read"),
+        Column("ttl_changed", FLAG, "of a key that both hold: another expiry, or one where there was none"),
+        Column("expires_before", TIME, "when the key expires, as the earlier snapshot has it"),
+        Column("expires_after", TIME, "as the later one has it"),
+        Column("due", FLAG, "of a key that is gone: its expiry had come when the later snapshot was taken"),
+        Column("offset_before", INTEGER, "where its entry begins in the earlier snapshot", "bytes"),
+        Column("offset_after", INTEGER, "where its entry begins in the later one", "bytes"),
+    ),
     # a row is a place in source code that deletes or expires
     "cleanup": (
         Column("file", TEXT, "relative to the source tree"),
@@ -313,6 +330,12 @@ def missing(dtype: str, count: int) -> pd.Series:
 def text(values: pa.Array | pa.ChunkedArray) -> pd.Series:
     """A column of text over Arrow's own memory."""
     return pd.Series(_STRINGS.__from_arrow__(values), copy=False)
+
+
+def as_arrow(column: pd.Series) -> pa.Array:
+    """A column of text as Arrow holds it, in one piece."""
+    found = pa.array(column, pa.large_string())
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 _STRINGS = pd.StringDtype("pyarrow", na_value=np.nan)

@@ -86,7 +86,7 @@ def investigate(case: Case, task_id: str) -> Verdict:
 
 def find_bulk(case: Case) -> BulkFindings:
     """The bulk patterns of a case."""
-    return bulk_findings(case.keys, case.tasks, looks(case.evidence))
+    return bulk_findings(case.keys, case.tasks, looks(case.evidence), case.changes)
 
 
 def find_ttl(case: Case) -> TtlFindings:

@@ -36,6 +36,7 @@ MODULES = (
     "analysis.evidence.rdb_layout",
     "analysis.evidence.rdb_kernel",
     "analysis.evidence.rdb_text",
+    "analysis.evidence.rdb_compare",
     "analysis.celery.slicer",
 )
 # What is called from Python, with the kinds of its arguments; all else is compiled into these.
@@ -43,6 +44,8 @@ ENTRIES = {
     "rdb_kernel.walk": "source number numbers numbers room",
     "rdb_text.gather_names": "source numbers number room numbers",
     "crc64_kernel.crc64_on": "source number number word words",
+    "rdb_compare.hash_names": "source numbers numbers numbers",
+    "rdb_compare.same_values": "source number source number numbers numbers numbers numbers numbers",
     "slicer.slice_results": "source number numbers numbers number number room numbers room numbers room",
 }
 COMPILED_FROM = 24 * 2**20
@@ -71,6 +74,11 @@ class Kernels:
     def numbers(self, count: int) -> Any:
         """Room for 64-bit numbers, all 0, which numpy can look at too."""
         return np.zeros(count, np.int64) if self.compiled else array("q", bytes(8 * count))
+
+    def given(self, column: Any) -> Any:
+        """A column of whole numbers as this build's kernels read it."""
+        numbers = np.array(column, np.int64)
+        return numbers if self.compiled else numbers.tolist()
 
     def room(self, size: int) -> Any:
         """Room for bytes, whatever they are."""
@@ -185,7 +193,7 @@ def _build(folder: Path) -> dict[Kernel, Any]:
     try:
         packed, *_ = modules = _modules()
         names: dict[str, Any] = {"uint64": numba.uint64, **_words(numba)}
-        for own in (_place, _copy, _word_at, _first_byte, _copy_over, _copy_run):
+        for own in (_place, _copy, _word_at, _same, _first_byte, _copy_over, _copy_run):
             name = own.__name__.removeprefix("_")
             names[name] = numba.njit(nogil=True, _nrt=False, inline="always")(_with_names(own, names))
             if name in vars(packed):
@@ -265,6 +273,21 @@ def _word_at(source, at):  # type: ignore[no-untyped-def]
     if at < 0 or len(source) - at < 8:
         raise IndexError
     return load_word(source, at)  # type: ignore[name-defined]  # noqa: F821
+
+
+def _same(one, at, two, to, size):  # type: ignore[no-untyped-def]
+    if size < 0 or at < 0 or to < 0 or size > len(one) - at or size > len(two) - to:
+        raise IndexError
+    step = 0
+    while size - step >= 8:
+        if load_word(one, at + step) != load_word(two, to + step):  # type: ignore[name-defined]  # noqa: F821
+            return False
+        step += 8
+    while step < size:
+        if one[place(at + step)] != two[place(to + step)]:  # type: ignore[name-defined]  # noqa: F821
+            return False
+        step += 1
+    return True
 
 
 def _first_byte(word):  # type: ignore[no-untyped-def]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.celery.decode import ValueOf
 from analysis.celery.discovery import UUID, VARIABLE
-from analysis.frames import text, words
+from analysis.frames import as_arrow, text, words
 
 UNCLAIMED = "other"
 
@@ -32,7 +32,7 @@ class Claims:
 
     def __init__(self, keys: pd.DataFrame, value_of: ValueOf) -> None:
         self.keys, self.value_of = keys.reset_index(drop=True), value_of
-        self.names = _array(self.keys["key"])
+        self.names = as_arrow(self.keys["key"])
         self._types = _Words(self.keys["type"])
         self._snapshots = _Words(self.keys["snapshot"])
         self._dbs, self._offsets = self.keys["db"].to_numpy(), self.keys["offset"].to_numpy()
@@ -181,7 +181,3 @@ class _Words:
     def at(self, position: int) -> str:
         return self._words[self.codes[position]]
 
-
-def _array(column: pd.Series) -> pa.Array:
-    found = pa.array(column, pa.large_string())
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found

@@ -87,13 +87,14 @@ class Cut:
         self, snapshot: Snapshot, positions: Positions, places: Any, sizes: Any, first: int, last: int
     ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Cut the rows at ``positions[first:last]``; the tables of the words met, and their bytes."""
+        cut, octets = snapshot.kernels(slicer.slice_results), snapshot.octets(snapshot.kernels)
         room, texts = np.empty(_LARGEST, np.uint8), np.empty(_TEXTS, np.uint8)
         out = np.empty(_BLOCK_ROWS * slicer.WIDTH, np.int64)
         tables = np.zeros(slicer.TABLES * slicer.TABLE, np.int64)
         met = np.zeros(slicer.TABLES * slicer.WORD_BYTES, np.uint8)
         while first < last and not self._stopped:
             end = min(last, first + _BLOCK_ROWS)
-            count = snapshot.run(slicer.slice_results, places, sizes, first, end, room, out, texts, tables, met)
+            count = cut(octets, snapshot.size, places, sizes, first, end, room, out, texts, tables, met)
             rows = out[: count * slicer.WIDTH].reshape(count, slicer.WIDTH)
             fits = rows[:, slicer.FITS] == 1
             self._take(positions[first : first + count][fits], rows[fits], texts)

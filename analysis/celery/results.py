@@ -67,7 +67,7 @@ def tasks_frame(keys: pd.DataFrame, value_of: ValueOf, snapshots: Mapping[str, S
     chosen = chosen[keys["family"].isin(("result", "group_result"))].reset_index(drop=True)
     found = Cut(len(chosen))
     for name, snapshot in (snapshots or {}).items():
-        if snapshot.compiled:
+        if snapshot.kernels.compiled:
             here = (chosen["snapshot"].eq(name) & chosen["family"].eq("result")).to_numpy(dtype=bool)
             found.cut(snapshot, np.flatnonzero(here), chosen["offset"], chosen["task_id"])
     left = found.left

@@ -7,7 +7,7 @@ looks like is left to ``json.loads``: nothing is taken from a text that is not J
 
 from __future__ import annotations
 
-from analysis.evidence.packed import LZF_GAIN, Bytes, Room, copy, copy_over, first_byte, lzf_expand, place, word_at
+from analysis.evidence.packed import LZF_GAIN, Bytes, Room, copy, copy_over, first_byte, lzf_expand, place, same, word_at
 from analysis.evidence.rdb_layout import LZF, RAW, STRING, skip_strings, string_at
 
 # Columns of a row. Codes are places in a table of words, -1 = none; PARENT and GROUP are where each ends in the texts.
@@ -218,20 +218,6 @@ def spells(text: Room, at: int, word: bytes, size: int) -> bool:
     for step in range(size):
         if text[place(at + step)] != word[step]:
             return False
-    return True
-
-
-def same(one: Room, at: int, two: Bytes, to: int, size: int) -> bool:
-    """Whether ``size`` bytes of each are the same. The caller has checked that they are there."""
-    step = 0
-    while size - step >= 8:
-        if word_at(one, at + step) != word_at(two, to + step):
-            return False
-        step += 8
-    while step < size:
-        if one[place(at + step)] != two[place(to + step)]:
-            return False
-        step += 1
     return True
 
 

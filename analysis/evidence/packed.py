@@ -66,6 +66,11 @@ def word_at(source: Bytes, at: int) -> int:
     return int.from_bytes(source[at : at + 8], "little")
 
 
+def same(one: Bytes, at: int, two: Bytes, to: int, size: int) -> bool:
+    """Whether ``size`` bytes of each are the same. The caller has checked that they are there."""
+    return one[at : at + size] == two[to : to + size]
+
+
 def first_byte(word: int) -> int:
     """Of a word that is not 0, how many of its low bytes are."""
     return ((word & -word).bit_length() - 1) >> 3

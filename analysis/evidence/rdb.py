@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from analysis.errors import Unusable
 from analysis.evidence.rdb_blocks import Walk, keys_frame
 from analysis.evidence.rdb_reading import fingerprint, read_large, read_small
 from analysis.evidence.rdb_values import Buffer, Value, decode_field_expiries, decode_value
-from analysis.kernels import COMPILED_FROM, Kernel, Kernels, kernels_for
+from analysis.kernels import COMPILED_FROM, Kernels, kernels_for
 from analysis.progress import Progress
 
 NEWEST = {"redis": 12, "valkey": 80}
@@ -63,21 +64,21 @@ class Snapshot:
     size: int
     _buffer: Buffer = field(repr=False)
     _valkey: bool = field(repr=False)
-    _kernels: Kernels = field(repr=False)
+    _kernels: Callable[[], Kernels] = field(repr=False)
+
+    @property
+    def kernels(self) -> Kernels:
+        """The kernels that suit the size of the file."""
+        return self._kernels()
+
+    def octets(self, kernels: Kernels) -> Any:
+        """The file's bytes as these kernels read them."""
+        return kernels.source(self._buffer)
 
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the file, in hexadecimal; of a snapshot from the cache it is known already."""
         return hashlib.sha256(self._buffer).hexdigest()
-
-    @property
-    def compiled(self) -> bool:
-        """Whether ``run`` runs machine code: then it is worth its while for many values."""
-        return self._kernels.compiled
-
-    def run(self, kernel: Kernel, *arguments: Any) -> Any:
-        """A kernel over the file: called with its bytes, their number, and ``arguments``. Threads may run at once."""
-        return self._kernels(kernel)(self._kernels.source(self._buffer), self.size, *arguments)
 
     def value(self, offset: int) -> Value:
         """The value of the key whose ``offset`` in the frame this is. Raises ValueUnreadable.
@@ -117,15 +118,17 @@ def read_rdb(
     buffer = _map(path)
     valkey, version = _magic(buffer, path)
     progress = progress or Progress()
-    kernels = kernels_for(len(buffer), cache.folder if cache else None, progress)
+
+    def kernels() -> Kernels:
+        return kernels_for(len(buffer), cache.folder if cache else None, progress)
 
     def walk() -> Walk:
-        return Walk(buffer, _MAGIC_SIZE, version=version, valkey=valkey, kernels=kernels)
+        return Walk(buffer, _MAGIC_SIZE, version=version, valkey=valkey, kernels=kernels())
 
     if len(buffer) < COMPILED_FROM:
-        told, columns = read_small(walk(), kernels, progress)
+        told, columns = read_small(walk(), progress)
     else:
-        told, columns = read_large(walk, kernels, cache, fingerprint(path, buffer), progress)
+        told, columns = read_large(walk, cache, fingerprint(path, buffer), progress)
     reason = told.reason
     if version > NEWEST["valkey" if valkey else "redis"]:
         newer = f"RDB version {version} is newer than this reader knows; read as far as it knows the types"

@@ -89,27 +89,27 @@ class Walk:
         self.buffer, self.position, self.version, self.valkey = buffer, start, version, valkey
         self.aux: dict[str, str] = {}
         self.reason: str | None = None
-        self._kernels = kernels
+        self.kernels = kernels
         self._source = kernels.source(buffer)
         self._names = _Names(kernels)
 
     def blocks(self) -> Iterator[Columns]:
         """The columns of each block of keys. What is taken beside them is bounded by a block."""
         size = len(self.buffer)
-        state = self._kernels.numbers(kernel.STATES)
+        state = self.kernels.numbers(kernel.STATES)
         state[kernel.POSITION], state[kernel.VALKEY] = self.position, self.valkey
         state[kernel.NEXT_IDLE] = state[kernel.NEXT_FREQ] = layout.MISSING
-        block = self._kernels.numbers(kernel.WIDTH * _BLOCK_ROWS)
+        block = self.kernels.numbers(kernel.WIDTH * _BLOCK_ROWS)
         table = np.frombuffer(block, np.int64).reshape(_BLOCK_ROWS, kernel.WIDTH)
-        room = self._kernels.room(_FIRST_ROOM)
-        walk = self._kernels(kernel.walk)
+        room = self.kernels.room(_FIRST_ROOM)
+        walk = self.kernels(kernel.walk)
         status = kernel.FULL
         while self.reason is None and status in (kernel.FULL, layout.NEED_ROOM):
             status, count = walk(self._source, size, state, block, room)
             self.position = int(state[kernel.POSITION])
             if status == layout.NEED_ROOM:
                 # Twice as much at least: the entry is begun anew each time.
-                room = self._kernels.room(max(2 * len(room), int(state[kernel.DETAIL])))
+                room = self.kernels.room(max(2 * len(room), int(state[kernel.DETAIL])))
             elif status < 0:
                 self.reason = _REASONS.get(status) or _unknown(int(state[kernel.DETAIL]))
             columns = self._columns(block, table, count)

@@ -22,7 +22,6 @@ from analysis.columns import Columns, FileColumns, MemoryColumns
 from analysis.evidence.crc64 import Register
 from analysis.evidence.rdb_blocks import Walk
 from analysis.evidence.rdb_values import Buffer
-from analysis.kernels import Kernels
 from analysis.progress import Progress
 
 CHECKSUM_SIZE = 8
@@ -46,15 +45,13 @@ class Told:
     sha256: str | None = None
 
 
-def read_small(walk: Walk, kernels: Kernels, progress: Progress) -> tuple[Told, Columns]:
+def read_small(walk: Walk, progress: Progress) -> tuple[Told, Columns]:
     """Walk to the end, the columns in memory."""
     columns = MemoryColumns()
-    return _follow(walk, columns, kernels, progress), columns.finish()
+    return _follow(walk, columns, progress), columns.finish()
 
 
-def read_large(
-    walk: Callable[[], Walk], kernels: Kernels, cache: Cache | None, name: str, progress: Progress
-) -> tuple[Told, Columns]:
+def read_large(walk: Callable[[], Walk], cache: Cache | None, name: str, progress: Progress) -> tuple[Told, Columns]:
     """The entry ``name`` of the cache, else a walk to the end that becomes it; without a cache, columns in mapped files.
 
     Where the disk is full or may not be written, the columns are in memory, and that is said.
@@ -64,18 +61,18 @@ def read_large(
             with TemporaryDirectory(prefix="analysis-columns-", ignore_cleanup_errors=True) as folder:
                 columns = FileColumns(Path(folder))
                 # A file that is mapped stays until it is let go, whatever becomes of its name.
-                return _follow(walk(), columns, kernels, progress), columns.finish()
+                return _follow(walk(), columns, progress), columns.finish()
         if entry := cache.find(name):
             return Told(**entry.meta), entry.columns
         with cache.writing() as place:
             columns = FileColumns(place)
-            told = _follow(walk(), columns, kernels, progress, hashed=True)
+            told = _follow(walk(), columns, progress, hashed=True)
             whole = columns.finish()
             cache.keep(place, name, asdict(told))
             return told, whole
     except OSError as error:
         progress.say(f"nothing can be kept on disk ({error.strerror}): reading into memory")
-        return read_small(walk(), kernels, progress)
+        return read_small(walk(), progress)
 
 
 def fingerprint(path: Path, buffer: Buffer) -> str:
@@ -89,14 +86,14 @@ def fingerprint(path: Path, buffer: Buffer) -> str:
 
 
 def _follow(
-    walk: Walk, columns: MemoryColumns | FileColumns, kernels: Kernels, progress: Progress, *, hashed: bool = False
+    walk: Walk, columns: MemoryColumns | FileColumns, progress: Progress, *, hashed: bool = False
 ) -> Told:
     """Walk to the end; the checksum, and the hash where it is wanted, are computed beside it in threads."""
-    register, digest = Register(walk.buffer, kernels), hashlib.sha256()
+    register, digest = Register(walk.buffer, walk.kernels), hashlib.sha256()
     view = memoryview(walk.buffer)
     checked = 0
     with ExitStack() as threads:
-        checker = threads.enter_context(_beside(register.take)) if kernels.compiled else None
+        checker = threads.enter_context(_beside(register.take)) if walk.kernels.compiled else None
         hasher = threads.enter_context(_beside(lambda begin, end: digest.update(view[begin:end]))) if hashed else None
         for block in walk.blocks():
             columns.append(block)

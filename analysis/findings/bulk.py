@@ -1,6 +1,6 @@
 """Were keys removed in bulk? Keys by family and hour, and what is gone between two snapshots of one server.
 
-In: frames ``keys`` and ``tasks``, and the snapshots' times. Out: small frames and a sentence. What one snapshot
+In: frames ``keys``, ``tasks`` and ``changes``, and the snapshots' times. Out: small frames and a sentence. What one snapshot
 cannot show is said, never guessed.
 """
 
@@ -11,9 +11,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.findings.words import count, stamp
-
-_IDENTITY = ["server", "db", "key"]
-
 
 def looks(evidence: pd.DataFrame) -> pd.DataFrame:
     """The snapshots of a case in order of time: columns server, snapshot, taken_at, complete, latest.
@@ -50,26 +47,11 @@ def stored_by_hour(tasks: pd.DataFrame) -> pd.DataFrame:
 _KINDS = {"task": "result", "group": "group_result"}
 
 
-def gone_between(keys: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
+def gone_between(changes: pd.DataFrame) -> pd.DataFrame:
     """What each snapshot holds and the next one of its server does not: columns server, before, after, db, key, family,
-    expires_at, due (its expiry had come by then). Only pairs whose later snapshot is complete."""
-    parts = []
-    for _, series in shots.groupby("server"):
-        ordered = list(series.itertuples())
-        for before, after in zip(ordered, ordered[1:], strict=False):
-            if not after.complete or pd.isna(before.taken_at):
-                continue
-            earlier = keys.loc[keys["snapshot"].eq(before.snapshot)]
-            later = keys.loc[keys["snapshot"].eq(after.snapshot), _IDENTITY].assign(held=True)
-            merged = earlier.merge(later, on=_IDENTITY, how="left")
-            gone = merged.loc[merged["held"].isna()]
-            parts.append(
-                gone[["server", "db", "key", "family", "expires_at"]].assign(
-                    before=before.snapshot, after=after.snapshot, due=(gone["expires_at"] <= after.taken_at)
-                )
-            )
-    columns = ["server", "before", "after", "db", "key", "family", "expires_at", "due"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+    expires_at, due (its expiry had come by then)."""
+    gone = changes.loc[changes["change"].eq("gone")].rename(columns={"expires_before": "expires_at"})
+    return gone[["server", "before", "after", "db", "key", "family", "expires_at", "due"]].reset_index(drop=True)
 
 
 def gone_by_family(gone: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
@@ -132,11 +114,13 @@ class BulkFindings:
     gone: pd.DataFrame
 
 
-def bulk_findings(keys: pd.DataFrame, tasks: pd.DataFrame, shots: pd.DataFrame) -> BulkFindings:
+def bulk_findings(
+    keys: pd.DataFrame, tasks: pd.DataFrame, shots: pd.DataFrame, changes: pd.DataFrame
+) -> BulkFindings:
     """The bulk patterns of a case. ``by_family``: columns server, db, family, keys, bytes, of each server's last
     snapshot.
     """
-    held, gone = in_latest(keys, shots), gone_between(keys, shots)
+    held, gone = in_latest(keys, shots), gone_between(changes)
     by_family = held.groupby(["server", "db", "family"], dropna=False).agg(keys=("key", "size"), bytes=("bytes", "sum"))
     return BulkFindings(
         bulk_sentence(held, shots, gone),

@@ -85,37 +85,31 @@ def test_job_records_stand_in_the_retention_table_when_they_are_stated():
 
 
 def test_one_snapshot_cannot_show_a_bulk_removal_and_says_so():
-    found = bulk_findings(frame("keys", [key("a.rdb", "x")]), frame("tasks"), shots(snapshot("a.rdb", 0)))
+    keys = frame("keys", [key("a.rdb", "x")])
+    found = bulk_findings(keys, frame("tasks"), shots(snapshot("a.rdb", 0)), frame("changes"))
     assert found.pairs == 0
     assert "neither shown nor ruled out" in found.headline
 
 
+def gone(name: str, *, due: bool, expires: float | None, **more: Any) -> dict[str, Any]:
+    row = {"server": "", "before": "a.rdb", "after": "b.rdb", "db": 2, "key": name, "family": "result", "change": "gone"}
+    return {**row, "due": due, "expires_before": None if expires is None else at(expires), **more}
+
+
 def test_what_went_between_two_snapshots_is_told_apart_by_its_expiry():
-    keys = frame(
-        "keys",
+    keys = frame("keys", [key("a.rdb", name) for name in ("due", "early", "stays")] + [key("b.rdb", "stays")])
+    changes = frame(
+        "changes",
         [
-            key("a.rdb", "due", expires=50),
-            key("a.rdb", "early", expires=5000),
-            key("a.rdb", "endless", expires=None, family="job", db=0),
-            key("a.rdb", "stays", expires=5000),
-            key("b.rdb", "stays", expires=5000),
-            key("b.rdb", "new", expires=9000),
+            gone("due", due=True, expires=50),
+            gone("early", due=False, expires=5000),
+            gone("endless", due=False, expires=None, family="job", db=0),
+            gone("new", due=False, expires=None, change="appeared"),
+            gone("stays", due=False, expires=None, change="ttl"),
         ],
     )
     pair = shots(snapshot("b.rdb", 100), snapshot("a.rdb", 0))
-    gone = gone_between(keys, pair).set_index("key")["due"].to_dict()
-    assert gone == {"due": True, "early": False, "endless": False}
-    found = bulk_findings(keys, frame("tasks"), pair)
+    assert gone_between(changes).set_index("key")["due"].to_dict() == {"due": True, "early": False, "endless": False}
+    found = bulk_findings(keys, frame("tasks"), pair, changes)
     assert "3 keys disappeared, 2 of them before their expiry or without one" in found.headline
     assert "is not shown" in found.headline
-
-
-def test_a_later_snapshot_that_is_cut_shows_nothing_gone():
-    keys = frame("keys", [key("a.rdb", "x", expires=5000)])
-    assert len(gone_between(keys, shots(snapshot("a.rdb", 0), snapshot("b.rdb", 100, complete=False)))) == 0
-
-
-def test_snapshots_of_different_servers_are_no_pair():
-    keys = frame("keys", [key("a.rdb", "x", expires=5000)])
-    two = shots(snapshot("a.rdb", 0, server="one"), snapshot("b.rdb", 100, server="two"))
-    assert len(gone_between(keys, two)) == 0

