@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,6 +22,7 @@ Columns = dict[str, Column]
 """Numbers as numpy arrays, text as arrays of Arrow's large_string. Text that is missing throughout is left out."""
 
 _HEADER = 128
+_LARGE = 2**20
 _TEXTS, _BOUNDS, _GIVEN = ".text", ".bounds", ".given"
 
 
@@ -127,6 +129,20 @@ def _text(bounds: NDArray[Any], texts: NDArray[Any] | None, given: NDArray[Any] 
         raise ValueError("a text without its other half")
     nulls = None if given.all() else pa.py_buffer(np.packbits(given, bitorder="little"))
     return pa.Array.from_buffers(pa.large_string(), len(given), [nulls, pa.py_buffer(bounds), pa.py_buffer(texts)])
+
+
+def scratch(count: int, dtype: Any) -> NDArray[Any]:
+    """Room for numbers, whatever they are; where it is large, in a file without a name, so that it takes no memory."""
+    size = count * np.dtype(dtype).itemsize
+    if size < _LARGE:
+        return np.empty(count, dtype)
+    try:
+        with TemporaryFile() as file:
+            # The room on disk is taken at once: to miss it later would end the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+            return np.asarray(np.memmap(file, dtype, "r+", shape=(count,)))
+    except (OSError, AttributeError):
+        return np.empty(count, dtype)
 
 
 def order_of(heads: Iterable[NDArray[np.uint64]], count: int, folder: Path) -> NDArray[np.uint64]:

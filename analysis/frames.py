@@ -338,6 +338,13 @@ def as_arrow(column: pd.Series) -> pa.Array:
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
+def with_missing(values: pa.Array, gone: NDArray[np.bool_]) -> pa.Array:
+    """Arrow's texts, of which some are missing; their memory stays the same."""
+    _, bounds, octets = values.buffers()
+    given = pa.py_buffer(np.packbits(~gone, bitorder="little")) if gone.any() else None
+    return pa.Array.from_buffers(values.type, len(values), [given, bounds, octets], offset=values.offset)
+
+
 _STRINGS = pd.StringDtype("pyarrow", na_value=np.nan)
 
 

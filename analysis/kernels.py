@@ -37,6 +37,7 @@ MODULES = (
     "analysis.evidence.rdb_kernel",
     "analysis.evidence.rdb_text",
     "analysis.evidence.rdb_compare",
+    "analysis.evidence.texts_kernel",
     "analysis.celery.slicer",
 )
 # What is called from Python, with the kinds of its arguments; all else is compiled into these.
@@ -44,7 +45,10 @@ ENTRIES = {
     "rdb_kernel.walk": "source number numbers numbers room",
     "rdb_text.gather_names": "source numbers number room numbers",
     "crc64_kernel.crc64_on": "source number number word words",
-    "rdb_compare.hash_names": "source numbers numbers numbers",
+    "crc64_kernel.crc64_of_two": "source number number word words",
+    "texts_kernel.take_texts": "source numbers numbers room numbers",
+    "texts_kernel.split_texts": "source numbers numbers source room numbers numbers",
+    "texts_kernel.hash_texts": "source numbers numbers numbers",
     "rdb_compare.same_values": "source number source number numbers numbers numbers numbers numbers",
     "slicer.slice_results": "source number numbers numbers number number room numbers room numbers room",
 }

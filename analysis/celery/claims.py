@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,30 @@ from numpy.typing import NDArray
 
 from analysis.celery.decode import ValueOf
 from analysis.celery.discovery import UUID, VARIABLE
-from analysis.frames import as_arrow, text, words
+from analysis.evidence import texts
+from analysis.frames import as_arrow, text, with_missing, words
 
 UNCLAIMED = "other"
 
 IS_UUID = re.compile(UUID)
 
 Positions = NDArray[np.int64]
+
+
+class Marked(NamedTuple):
+    """Keys whose names hold a marker: the text in front of it is ``prefixes[code]``, ``behind`` is what follows it."""
+
+    positions: Positions
+    codes: NDArray[np.int32]
+    prefixes: list[str]
+    behind: pa.Array
+
+    def where(self, keep: NDArray[np.bool_]) -> Marked:
+        """Those for which the mask holds."""
+        if keep.all():
+            return self
+        behind = texts.take(self.behind, np.flatnonzero(keep))
+        return self._replace(positions=self.positions[keep], codes=self.codes[keep], behind=behind)
 
 
 class Claims:
@@ -46,26 +63,31 @@ class Claims:
         self._ids_count = 0
 
     def frame(self) -> pd.DataFrame:
+        # A row without an ID takes a text that is empty, and is marked as missing.
+        found = pa.concat_arrays([*self._ids, pa.array([""], pa.large_string())])
         missing = self._id_at < 0
-        found = pa.concat_arrays(self._ids or [pa.array([], pa.large_string())])
-        ids = found.take(pa.array(self._id_at, mask=missing)) if len(missing) else found
+        ids = with_missing(texts.take(found, np.where(missing, len(found) - 1, self._id_at)), missing)
         family, prefix = words(self._family, self._families), words(self._prefix, self._prefixes)
         return self.keys.assign(family=family, prefix=prefix, task_id=text(ids))
 
-    def claim(self, positions: Any, family: str, prefix: Any = "", task_id: Any = None) -> None:
-        """Positions, one or many, are of this family; prefix and task ID are one for all, or an Arrow array."""
+    def claim_marked(self, found: Marked, family: str) -> None:
+        """What stands in front of the marker is the prefix, what stands behind it the task ID."""
+        places = np.array([self._prefix_code(prefix) for prefix in found.prefixes], np.int32)
+        self.claim(found.positions, family, task_id=found.behind)
+        self._prefix[found.positions] = places[found.codes]
+
+    def _prefix_code(self, prefix: str) -> int:
+        return self._prefixes.setdefault(prefix, len(self._prefixes))
+
+    def claim(self, positions: Any, family: str, prefix: str = "", task_id: str | pa.Array | None = None) -> None:
+        """Positions, one or many, are of this family; task IDs are one for all, or an array of as many."""
         if family not in self._families:
             self._families.append(family)
         self._family[positions] = self._families.index(family)
-        if isinstance(prefix, str):
-            self._prefix[positions] = self._prefixes.setdefault(prefix, len(self._prefixes))
-        else:
-            found = prefix.dictionary_encode()
-            places = [self._prefixes.setdefault(one, len(self._prefixes)) for one in found.dictionary.to_pylist()]
-            self._prefix[positions] = np.array(places, np.int32)[found.indices.to_numpy()]
+        self._prefix[positions] = self._prefix_code(prefix)
         if task_id is not None:
             piece = pa.array([task_id], pa.large_string()) if isinstance(task_id, str) else task_id
-            self._id_at[positions] = self._ids_count + (np.arange(len(piece)) if len(piece) > 1 else 0)
+            self._id_at[np.atleast_1d(positions)] = self._ids_count + np.arange(len(piece))
             self._ids.append(piece)
             self._ids_count += len(piece)
 
@@ -132,26 +154,21 @@ class Claims:
         except ValueError:
             return None
 
-    def split(self, positions: Positions, marker: str) -> tuple[pa.Array, pa.Array]:
-        """What stands before and behind the first ``marker`` in the names at ``positions``, which all have it."""
-        names = self.names.take(pa.array(positions))
-        begins = pc.find_substring(names, marker).to_numpy()
-        octets = names.cast(pa.large_binary())
-        before, after, order = [], [], []
-        # Few different places, mostly one: each is cut out of all that have it there at once.
-        for begin in np.unique(begins).tolist():
-            there = np.flatnonzero(begins == begin)
-            some = octets if len(there) == len(octets) else octets.take(pa.array(there))
-            before.append(pc.binary_slice(some, 0, begin))
-            # Without an end, pyarrow 26 overflows on large_binary.
-            after.append(pc.binary_slice(some, begin + len(marker.encode()), pc.max(pc.binary_length(some)).as_py()))
-            order.append(there)
-        if len(order) == 1:
-            return before[0].cast(pa.large_string()), after[0].cast(pa.large_string())
-        if not order:
-            return names, names
-        back = pa.array(np.argsort(np.concatenate(order), kind="stable"))
-        return tuple(pa.concat_arrays(part).take(back).cast(pa.large_string()) for part in (before, after))  # type: ignore[return-value]
+    def marked(self, marker: str, *types: str) -> Marked:
+        """The unclaimed keys of these types whose name holds ``marker``, and something behind it."""
+        free = self.free(*types)
+        begins, behind = texts.split(self.names, free, marker)
+        found = Marked(free, np.zeros(len(free), np.int32), [""], behind)
+        found = found.where((begins >= 0) & pc.not_equal(behind, "").to_numpy(zero_copy_only=False))
+        begins = begins[np.isin(free, found.positions, assume_unique=True)]
+        prefixed = np.flatnonzero(begins)
+        fronts = [
+            name.encode()[:begin].decode()
+            for (_, name), begin in zip(self.named(found.positions[prefixed]), begins[prefixed].tolist(), strict=True)
+        ]
+        codes = {"": 0}
+        found.codes[prefixed] = [codes.setdefault(front, len(codes)) for front in fronts]
+        return found._replace(prefixes=list(codes))
 
     def alike(self, positions: Positions) -> list[list[int]]:
         """``positions`` grouped by snapshot, database and name without its numbers and UUIDs; short names first."""

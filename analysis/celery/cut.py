@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.celery import slicer
+from analysis.columns import scratch
 from analysis.evidence.rdb import Snapshot
 from analysis.frames import TEXT, missing, text, words
 
@@ -36,9 +37,11 @@ class Cut:
 
     def __init__(self, count: int) -> None:
         self._left, self._stopped = np.ones(count, bool), False
-        self._numbers = {"date_done": np.full(count, _NO_TIME, np.int64)}
-        self._numbers |= {name: np.full(count, slicer.MISSING, np.int64) for name in ("retries", "size")}
-        self._codes = {name: np.full(count, -1, np.int32) for name in (*_WORDS, "kind", "serializer")}
+        self._numbers = {name: scratch(count, np.int64) for name in ("date_done", "retries", "size")}
+        self._codes = {name: scratch(count, np.int32) for name in (*_WORDS, "kind", "serializer")}
+        for column in (*self._numbers.values(), *self._codes.values()):
+            column[:] = slicer.MISSING
+        self._numbers["date_done"][:] = _NO_TIME
         self._known: dict[str, dict[str, int]] = {name: {} for name in self._codes}
         self._single: dict[str, dict[int, str]] = {name: {} for name in (*_IDS, "problem")}
         self._texts: dict[str, list[tuple[Positions, pa.Array]]] = {name: [] for name in self._single}

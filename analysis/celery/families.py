@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from analysis.celery.brokers import Broker
-from analysis.celery.claims import IS_UUID, UNCLAIMED, Claims
+from analysis.celery.claims import IS_UUID, UNCLAIMED, Claims, Marked
 from analysis.celery.decode import ValueOf
 from analysis.celery.discovery import discovered_jobs
 from analysis.celery.jobs import JobsSettings, job_record
@@ -159,46 +158,39 @@ def name_results(keys: pd.DataFrame, value_of: ValueOf) -> pd.DataFrame:
 
 
 def _claim_results(claims: Claims) -> None:
-    positions, before, after = _marked(claims, TASK_META, "string")
-    claims.claim(positions, "result", before, after)
+    claims.claim_marked(_marked(claims, TASK_META, "string"), "result")
 
 
 def _claim_groups(claims: Claims) -> None:
-    positions, before, after = _marked(claims, GROUP_META, "string", "zset", "list", "set", counter=True)
-    for position, prefix, name in zip(positions.tolist(), before.to_pylist(), after.to_pylist(), strict=True):
+    found = _marked(claims, GROUP_META, "string", "zset", "list", "set", counter=True)
+    rows = zip(found.positions.tolist(), found.codes.tolist(), found.behind.to_pylist(), strict=True)
+    for position, code, name in rows:
+        prefix = found.prefixes[code]
         group, kind = name[:-2], claims.type(position)
         of_chord = group and kind in _CHORD_TYPES.get(name[-2:], ())
         if of_chord and (kind != "string" or _is_chord_counter(claims, position)):
             claims.claim(position, "chord", prefix, group)
         elif kind == "string":
             claims.claim(position, "group_result", prefix, name)
-    positions, before, after = _marked(claims, CHORD_UNLOCK, "string", counter=True)
-    claims.claim(positions, "chord", before, after)
+    claims.claim_marked(_marked(claims, CHORD_UNLOCK, "string", counter=True), "chord")
 
 
-def _marked(
-    claims: Claims, marker: str, *types: str, counter: bool = False
-) -> tuple[np.ndarray, pa.Array, pa.Array]:
-    """Keys whose name holds ``marker`` and something behind it, as (positions, text before, text behind).
+def _marked(claims: Claims, marker: str, *types: str, counter: bool = False) -> Marked:
+    """Keys whose name holds ``marker`` and something behind it.
 
     Strings behind a prefix count only where one of five with that prefix holds what Celery could have stored:
     neither ``lock:celery-task-meta-…`` nor a cached page about results is a result.
     """
-    positions = claims.holding(marker, *types)
-    before, after = claims.split(positions, marker)
-    keep = pc.not_equal(after, "").to_numpy(zero_copy_only=False)
-    prefixes = before.dictionary_encode()
-    is_string = claims.are(positions, "string")
-    for code, prefix in enumerate(prefixes.dictionary[: _MAX_PREFIXES + 1].to_pylist()):
-        if prefix == "":
-            continue
-        here = prefixes.indices.to_numpy() == code
-        strings = positions[here & is_string]
+    found = claims.marked(marker, *types)
+    keep = np.ones(len(found.positions), bool)
+    for code in range(1, min(len(found.prefixes), _MAX_PREFIXES + 1)):
+        here = found.codes == code
+        positions = found.positions[here]
+        strings = positions[claims.are(positions, "string")]
         some = strings[:: max(1, len(strings) // _LOOKS)][:_LOOKS].tolist()
         if some and not any(_is_celerys(claims, position, counter) for position in some):
             keep &= ~here
-    kept = pa.array(keep)
-    return positions[keep], before.filter(kept), after.filter(kept)
+    return found.where(keep)
 
 
 def _is_celerys(claims: Claims, position: int, counter: bool) -> bool:
@@ -238,8 +230,8 @@ def _claim_rq(claims: Claims) -> None:
 
 def _claim_bindings(claims: Claims) -> None:
     for marker, kind in ((BINDING, "set"), (BINDING_PERMANENT, "set"), (BINDING_DEADLINES, "zset")):
-        positions = claims.holding(marker, kind)
-        claims.claim(positions, "binding", claims.split(positions, marker)[0])
+        for position, name in claims.named(claims.holding(marker, kind)):
+            claims.claim(position, "binding", name.partition(marker)[0])
 
 
 def _claim_stated_jobs(claims: Claims, settings: JobsSettings, before: str, after: str) -> None:

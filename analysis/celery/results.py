@@ -17,8 +17,9 @@ from analysis.celery.cut import Cut
 from analysis.celery.decode import MAX_VALUE, ValueOf, count_in, id_in, instant, text_in
 from analysis.celery.routing import rows
 from analysis.celery.serializers import Stored, unpack
+from analysis.evidence import texts
 from analysis.evidence.rdb import Snapshot
-from analysis.frames import frame
+from analysis.frames import as_arrow, frame, text
 
 _MAX_STATUS = 64
 
@@ -63,8 +64,10 @@ def tasks_frame(keys: pd.DataFrame, value_of: ValueOf, snapshots: Mapping[str, S
 
     Of large ``snapshots`` (by name) the plain results are cut by position, on all cores; the frame is the same.
     """
-    chosen = keys[["server", "snapshot", "db", "key", "task_id", "family", "expires_at", "expired", "length", "offset"]]
-    chosen = chosen[keys["family"].isin(("result", "group_result"))].reset_index(drop=True)
+    positions = np.flatnonzero(keys["family"].isin(("result", "group_result")))
+    chosen = keys[["server", "snapshot", "db", "family", "expires_at", "expired", "length", "offset"]].take(positions)
+    names = {name: text(texts.take(as_arrow(keys[name]), positions)) for name in ("key", "task_id")}
+    chosen = chosen.reset_index(drop=True).assign(**names)
     found = Cut(len(chosen))
     for name, snapshot in (snapshots or {}).items():
         if snapshot.kernels.compiled:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from analysis.columns import order_of, row_numbers
 from analysis.evidence.rdb import Snapshot
-from analysis.evidence.rdb_compare import SAME, hash_names, same_values
+from analysis.evidence.rdb_compare import SAME, same_values
 from analysis.evidence.rdb_values import ValueUnreadable
+from analysis.evidence.texts import hashes
 from analysis.frames import as_arrow, concat, frame
 from analysis.kernels import PLAIN
 
@@ -59,15 +60,9 @@ def _parts(before: Snapshot, after: Snapshot, folder: Path) -> Iterator[pd.DataF
 
 
 def _heads(snapshot: Snapshot) -> Iterator[NDArray[np.uint64]]:
-    kernels = snapshot.kernels
     for begin in range(0, len(snapshot.keys), _ROWS):
         part = snapshot.keys[["db", "key"]].iloc[begin : begin + _ROWS]
-        names = as_arrow(part["key"])
-        _, bounds, octets = names.buffers()
-        places = np.frombuffer(bounds, np.int64, len(names) + 1, 8 * names.offset)
-        out = kernels.numbers(len(names))
-        kernels(hash_names)(kernels.source(memoryview(octets)), kernels.given(places), kernels.given(part["db"]), out)
-        yield np.frombuffer(out, np.int64).astype(np.uint64)
+        yield hashes(as_arrow(part["key"]), part["db"])
 
 
 def _compared(before: Snapshot, after: Snapshot, one: Rows, two: Rows) -> pd.DataFrame:

@@ -1,33 +1,14 @@
-"""Kernels for two snapshots: a number for each name by which equal ones meet, and which values are the same bytes.
+"""A kernel over two snapshots: which values are the same bytes.
 
-In: names as Arrow holds them, or the bytes of two files and places in them. Out: numbers. Kernels, as in ``packed``.
+In: the bytes of two files, and places in them. Out: SAME or DIFFERENT. Kernels, as in ``packed``.
 """
 
 from __future__ import annotations
 
-from analysis.evidence.packed import Bytes, Room, place, same, word_at
+from analysis.evidence.packed import Bytes, Room, place, same
 from analysis.evidence.rdb_layout import skip_strings
 
 SAME, DIFFERENT = 1, 0
-_MIX = 0x9E3779B97F4A7C15
-_ALL = 0xFFFFFFFFFFFFFFFF
-
-
-def hash_names(octets: Bytes, bounds: Room, dbs: Room, out: Room) -> int:
-    """32 bits for each name (of ``octets``, between two ``bounds``) in its database: how many. Equal ones are equal."""
-    for row in range(len(dbs)):
-        at, end = bounds[place(row)], bounds[place(row + 1)]
-        mixed = place(dbs[place(row)]) ^ place(end - at) * place(_MIX) & place(_ALL)
-        while end - at >= 8:
-            mixed = (mixed ^ word_at(octets, at)) * place(_MIX) & place(_ALL)
-            mixed ^= mixed >> place(29)
-            at += 8
-        while at < end:
-            mixed = (mixed ^ place(octets[place(at)])) * place(_MIX) & place(_ALL)
-            mixed ^= mixed >> place(29)
-            at += 1
-        out[place(row)] = mixed >> place(32)
-    return len(dbs)
 
 
 def same_values(

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
+# This file's own folder must not be searched: rdb-py is imported as ``rdb``.
+sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path or ".").resolve() not in (ROOT, Path(__file__).parent))]
 
 POLL_SECONDS = 0.004
 TARGETS = {
