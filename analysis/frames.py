@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -306,10 +307,12 @@ def frame(name: str, rows: Mapping[str, Any] | Iterable[Mapping[str, Any]] = ())
 
 
 def _typed(values: Any, dtype: str) -> pd.Series:
-    if dtype == OBJECT:
-        return pd.Series(list(values), dtype=object)
     if isinstance(values, pd.Series):
         values = values.reset_index(drop=True)
+        if values.dtype == dtype:
+            return values
+    if dtype == OBJECT:
+        return pd.Series(list(values), dtype=object)
     if dtype == TIME and not isinstance(values, pd.Series):
         return pd.Series(pd.to_datetime(pd.Series(list(values), dtype=object), utc=True)).astype(TIME)
     if dtype == WORD:
@@ -323,8 +326,14 @@ def missing(dtype: str, count: int) -> pd.Series:
     if dtype == WORD:
         return words(np.full(count, -1, np.int8), [])
     if dtype == TEXT:
-        return text(pa.nulls(count, pa.large_string()))
+        return text(_no_texts(count))
     return pd.Series([None] * count, dtype=object) if dtype == OBJECT else pd.Series(None, range(count), dtype=dtype)
+
+
+@lru_cache(4)
+def _no_texts(count: int) -> pa.Array:
+    """Arrow's arrays do not change, so columns in which nothing is known can be one."""
+    return pa.nulls(count, pa.large_string())
 
 
 def text(values: pa.Array | pa.ChunkedArray) -> pd.Series:
@@ -346,6 +355,11 @@ def with_missing(values: pa.Array, gone: NDArray[np.bool_]) -> pa.Array:
 
 
 _STRINGS = pd.StringDtype("pyarrow", na_value=np.nan)
+
+
+def moments(numbers: NDArray[np.int64]) -> pd.Series:
+    """A column of times from microseconds since 1970, over the same memory; the smallest number = missing."""
+    return pd.Series(pd.DatetimeIndex(numbers.view("datetime64[us]"), copy=False).tz_localize("UTC"), copy=False)
 
 
 def words(codes: NDArray[np.signedinteger[Any]], names: Iterable[str]) -> pd.Series:

@@ -46,9 +46,9 @@ ENTRIES = {
     "rdb_text.gather_names": "source numbers number room numbers",
     "crc64_kernel.crc64_on": "source number number word words",
     "crc64_kernel.crc64_of_two": "source number number word words",
-    "texts_kernel.take_texts": "source numbers numbers room numbers",
-    "texts_kernel.split_texts": "source numbers numbers source room numbers numbers",
-    "texts_kernel.hash_texts": "source numbers numbers numbers",
+    "texts_kernel.take_texts": "source bounds numbers room numbers",
+    "texts_kernel.split_texts": "source bounds numbers source room numbers numbers",
+    "texts_kernel.hash_texts": "source bounds numbers numbers",
     "rdb_compare.same_values": "source number source number numbers numbers numbers numbers numbers",
     "slicer.slice_results": "source number numbers numbers number number room numbers room numbers room",
 }
@@ -81,8 +81,8 @@ class Kernels:
 
     def given(self, column: Any) -> Any:
         """A column of whole numbers as this build's kernels read it."""
-        numbers = np.array(column, np.int64)
-        return numbers if self.compiled else numbers.tolist()
+        numbers = np.asarray(column, np.int64)
+        return np.require(numbers, requirements=("C", "W")) if self.compiled else numbers.tolist()
 
     def room(self, size: int) -> Any:
         """Room for bytes, whatever they are."""
@@ -178,6 +178,7 @@ def leave_compiled(folder: str) -> None:
         "source": numba.types.Array(octets, 1, "C", readonly=True),
         "room": numba.types.Array(octets, 1, "C"),
         "numbers": numba.types.Array(longs, 1, "C"),
+        "bounds": numba.types.Array(longs, 1, "C", readonly=True),
         "words": numba.types.Array(words, 1, "C"),
         "number": longs,
         "word": words,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from analysis.celery.decode import ValueOf
 from analysis.celery.discovery import UUID, VARIABLE
 from analysis.evidence import texts
-from analysis.frames import as_arrow, text, with_missing, words
+from analysis.frames import as_arrow, text, words
 
 UNCLAIMED = "other"
 
@@ -63,10 +63,8 @@ class Claims:
         self._ids_count = 0
 
     def frame(self) -> pd.DataFrame:
-        # A row without an ID takes a text that is empty, and is marked as missing.
-        found = pa.concat_arrays([*self._ids, pa.array([""], pa.large_string())])
-        missing = self._id_at < 0
-        ids = with_missing(texts.take(found, np.where(missing, len(found) - 1, self._id_at)), missing)
+        found = self._ids[0] if len(self._ids) == 1 else pa.concat_arrays([*self._ids, pa.array([], pa.large_string())])
+        ids = texts.take(found, self._id_at)
         family, prefix = words(self._family, self._families), words(self._prefix, self._prefixes)
         return self.keys.assign(family=family, prefix=prefix, task_id=text(ids))
 

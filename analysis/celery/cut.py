@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from analysis.celery import slicer
 from analysis.columns import scratch
 from analysis.evidence.rdb import Snapshot
-from analysis.frames import TEXT, missing, text, words
+from analysis.frames import TEXT, as_arrow, missing, moments, text, words
 
 _BLOCK_ROWS = 8_192
 _LARGEST = 2**20
@@ -68,9 +68,8 @@ class Cut:
 
     def cut(self, snapshot: Snapshot, positions: Positions, offsets: pd.Series, ids: pd.Series) -> None:
         """The rows at ``positions``, as far as their values are plain: by kernels, a thread for each core."""
-        lengths = pc.binary_length(pa.array(ids.take(positions), pa.large_string())).to_numpy(zero_copy_only=False)
-        sizes = np.nan_to_num(lengths, nan=-1).astype(np.int64)
-        places = offsets.take(positions).to_numpy(dtype=np.int64)
+        sizes = pc.fill_null(pc.binary_length(as_arrow(ids)), -1).to_numpy()[positions].astype(np.int64)
+        places = offsets.to_numpy(dtype=np.int64)[positions]
         cores = os.cpu_count() or 1
         bounds = np.linspace(0, len(positions), cores + 1).astype(int).tolist()
         with ThreadPoolExecutor(cores) as threads:
@@ -142,7 +141,7 @@ class Cut:
     def columns(self) -> dict[str, pd.Series]:
         """All columns, by name; ``stored_at`` and ``stored_from`` too, which follow from ``date_done``."""
         times = self._numbers["date_done"]
-        done = pd.Series(pd.DatetimeIndex(times.view("datetime64[us]"), tz="UTC"), copy=False)
+        done = moments(times)
         known = np.where(times == _NO_TIME, np.int8(-1), np.int8(0))
         retries, size = (self._numbers[name] for name in ("retries", "size"))
         children = np.full(len(times), None, object)

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.frames import moments
+
 ValueOf = Callable[[str, int], Any]
 """``value_of(snapshot, offset)`` → the decoded Redis value; raises ValueError where it cannot be read."""
 
@@ -148,4 +150,4 @@ def epoch_seconds(score: float) -> int | None:
 def times(instants: Sequence[int | None]) -> pd.Series:
     """Microseconds since 1970 as a column of times, UTC; None = missing."""
     stamps = np.fromiter((_NAT if value is None else value for value in instants), np.int64, len(instants))
-    return pd.Series(stamps.view("datetime64[us]")).dt.tz_localize("UTC")
+    return moments(stamps)

@@ -65,7 +65,7 @@ def tasks_frame(keys: pd.DataFrame, value_of: ValueOf, snapshots: Mapping[str, S
     Of large ``snapshots`` (by name) the plain results are cut by position, on all cores; the frame is the same.
     """
     positions = np.flatnonzero(keys["family"].isin(("result", "group_result")))
-    chosen = keys[["server", "snapshot", "db", "family", "expires_at", "expired", "length", "offset"]].take(positions)
+    chosen = keys[["server", "snapshot", "db", "family", "expires_at", "expired", "offset"]].take(positions)
     names = {name: text(texts.take(as_arrow(keys[name]), positions)) for name in ("key", "task_id")}
     chosen = chosen.reset_index(drop=True).assign(**names)
     found = Cut(len(chosen))
@@ -74,15 +74,14 @@ def tasks_frame(keys: pd.DataFrame, value_of: ValueOf, snapshots: Mapping[str, S
             here = (chosen["snapshot"].eq(name) & chosen["family"].eq("result")).to_numpy(dtype=bool)
             found.cut(snapshot, np.flatnonzero(here), chosen["offset"], chosen["task_id"])
     left = found.left
+    told = chosen.take(left).assign(length=keys["length"].take(positions[left]).to_numpy())
     for row, (snapshot, offset, family, key_id, length) in zip(
-        left.tolist(),
-        rows(chosen.take(left), "snapshot", "offset", "family", "task_id", "length"),
-        strict=True,
+        left.tolist(), rows(told, "snapshot", "offset", "family", "task_id", "length"), strict=True
     ):
         stored, size = _stored(value_of, snapshot, offset, length)
         described = _group(stored, key_id) if family == "group_result" else _task(stored, key_id)
         found.put(row, {**described, "size": size})
-    return frame("tasks", {**{name: chosen[name] for name in chosen if name not in ("family", "length")}, **found.columns()})
+    return frame("tasks", {**{name: chosen[name] for name in chosen if name != "family"}, **found.columns()})
 
 
 def body_of(value: bytes) -> ResultBody:

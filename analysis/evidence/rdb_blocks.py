@@ -19,7 +19,7 @@ from analysis.evidence import rdb_kernel as kernel
 from analysis.evidence import rdb_layout as layout
 from analysis.evidence.rdb_text import gather_names
 from analysis.evidence.rdb_values import Buffer, ValueUnreadable, decode_string
-from analysis.frames import frame, repeated, text, words
+from analysis.frames import frame, moments, repeated, text, words
 from analysis.kernels import Kernels
 
 Numbers = NDArray[np.int64]
@@ -243,7 +243,7 @@ def keys_frame(columns: Columns, source: str, server: str, taken_at: pd.Timestam
             "key": text(columns["key"]),
             "type": words(columns["type"], _TYPE_WORDS),
             "encoding": words(columns["encoding"], _ENCODING_WORDS),
-            "expires_at": pd.Series(pd.DatetimeIndex(times.view("datetime64[us]"), tz="UTC"), copy=False),
+            "expires_at": moments(times),
             "expired": pd.Series(pd.arrays.BooleanArray(has_expiry & (times <= as_of), missing), copy=False),
             **{name: _integers(columns[name]) for name in ("db", "length", "bytes", "idle", "freq", "field_ttls", "offset")},
         },

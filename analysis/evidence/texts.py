@@ -14,20 +14,22 @@ from numpy.typing import NDArray
 
 from analysis.columns import scratch
 from analysis.evidence.texts_kernel import hash_texts, split_texts, take_texts
+from analysis.frames import with_missing
 from analysis.kernels import Kernels, kernels_for
 
 Rows = NDArray[np.int64]
 
 
 def take(texts: pa.Array, rows: Rows) -> pa.Array:
-    """The texts at ``rows``. None of them may be missing."""
+    """The texts at ``rows``, none of which is missing; at -1, a missing one."""
     kernels, octets, bounds = _parts(texts)
+    gone = rows < 0
     if not kernels.compiled:
-        return texts.take(pa.array(rows))
+        return texts.take(pa.array(rows, mask=gone))
     chosen = kernels.given(rows)
     out, ends = _room(bounds, chosen)
     made = kernels(take_texts)(octets, bounds, chosen, out, ends)
-    return _text(out[:made], ends)
+    return with_missing(_text(out[:made], ends), gone)
 
 
 def split(texts: pa.Array, rows: Rows, marker: str) -> tuple[Rows, pa.Array]:
@@ -56,11 +58,12 @@ def _parts(texts: pa.Array) -> tuple[Kernels, Any, Any]:
     _, bounds, octets = texts.buffers()
     places = np.frombuffer(bounds, np.int64, len(texts) + 1, 8 * texts.offset)
     kernels = kernels_for(int(places[-1] - places[0]))
-    return kernels, kernels.source(memoryview(octets if octets is not None else b"")), kernels.given(places)
+    source = kernels.source(memoryview(octets if octets is not None else b""))
+    return kernels, source, places if kernels.compiled else places.tolist()
 
 
 def _room(bounds: Rows, rows: Rows) -> tuple[NDArray[np.uint8], Rows]:
-    size = int((bounds[1:] - bounds[:-1])[rows].sum())
+    size = int((bounds[rows[rows >= 0] + 1] - bounds[rows[rows >= 0]]).sum())
     return scratch(size, np.uint8), scratch(len(rows) + 1, np.int64)
 
 

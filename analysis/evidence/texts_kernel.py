@@ -13,10 +13,16 @@ _ALL = 0xFFFFFFFFFFFFFFFF
 
 
 def take_texts(octets: Bytes, bounds: Room, rows: Room, out: Room, ends: Room) -> int:
-    """Copy the texts of ``rows`` into ``out``, which has the room, with a 0 and where each ends in ``ends``."""
+    """Copy the texts of ``rows`` into ``out``, which has the room, with a 0 and where each ends in ``ends``.
+
+    Of a row below 0 nothing is copied.
+    """
     made = 0
     ends[0] = 0
     for row in range(len(rows)):
+        if rows[place(row)] < 0:
+            ends[place(row + 1)] = made
+            continue
         at = bounds[place(rows[place(row)])]
         size = bounds[place(rows[place(row)] + 1)] - at
         copy_over(out, made, octets, at, size)
