@@ -20,6 +20,8 @@ TIME = "datetime64[us, UTC]"
 TEXT = "str"
 # Text of few different values, each held once: what is the same for thousands of rows.
 WORD = "category"
+
+_PART = 65_536
 INTEGER = "Int64"
 REAL = "float64"
 FLAG = "boolean"
@@ -363,8 +365,18 @@ def moments(numbers: NDArray[np.int64]) -> pd.Series:
 
 
 def words(codes: NDArray[np.signedinteger[Any]], names: Iterable[str]) -> pd.Series:
-    """A column of words from each row's place in the list of ``names``; -1 = missing."""
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(list(names), dtype=_STRINGS)), copy=False)  # type: ignore[call-overload]
+    """A column of words from each row's place in the list of ``names``; -1 = missing. Names that no row has are left out,
+    and the others stand in their alphabet's order, however they were met.
+    """
+    listed = list(names)
+    # In parts, for what numpy makes beside them is larger than the codes.
+    parts = (np.unique(codes[begin : begin + _PART]) for begin in range(0, len(codes), _PART))
+    used = sorted({place for part in parts for place in part.tolist()} - {-1}, key=lambda place: listed[place])
+    if used != list(range(len(listed))):
+        moved = np.full(len(listed) + 1, -1, np.min_scalar_type(-len(listed) - 1))
+        moved[used] = np.arange(len(used))
+        codes, listed = moved[codes], [listed[place] for place in used]
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(listed, dtype=_STRINGS)), copy=False)  # type: ignore[call-overload]
 
 
 def repeated(word: str, count: int) -> pd.Series:

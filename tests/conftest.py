@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +20,14 @@ INSTALL_CHROMIUM = "no Chromium: install it (Debian: apt-get install chromium)"
 
 StartRedis = Callable[..., RedisServer]
 StartWorker = Callable[..., Worker]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # What the kit keeps between runs stays with the tests; whoever names a folder spares the compiling.
+    if "ANALYSIS_CACHE" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="analysis-tests-cache-")
+        os.environ["ANALYSIS_CACHE"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 def _lacking(reason: str) -> NoReturn:

@@ -154,16 +154,9 @@ class Cut:
             "retries": pd.Series(pd.arrays.IntegerArray(retries, retries == slicer.MISSING), copy=False),
             "size": pd.Series(pd.arrays.IntegerArray(size, size == slicer.MISSING), copy=False),
             "children": pd.Series(children, copy=False),
-            **{name: self._words(name) for name in self._codes},
+            **{name: words(codes, self._known[name]) for name, codes in self._codes.items()},
             **{name: self._text(name) for name in self._texts},
         }
-
-    def _words(self, name: str) -> pd.Series:
-        """A column of words, which stand in their alphabet's order, however they were met."""
-        order = sorted(self._known[name])
-        places = {word: place for place, word in enumerate(order)}
-        moved = [places[word] for word in self._known[name]]
-        return words(np.array([*moved, -1], np.int32)[self._codes[name]], order)
 
     def _text(self, name: str) -> pd.Series:
         single = self._single[name]

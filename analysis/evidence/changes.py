@@ -20,7 +20,7 @@ from analysis.evidence.rdb import Snapshot
 from analysis.evidence.rdb_compare import SAME, same_values
 from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.evidence.texts import hashes
-from analysis.frames import as_arrow, concat, frame
+from analysis.frames import as_arrow, concat, frame, repeated
 from analysis.kernels import PLAIN
 
 _ROWS = 65_536
@@ -80,26 +80,21 @@ def _compared(before: Snapshot, after: Snapshot, one: Rows, two: Rows) -> pd.Dat
     due = (expires <= after.taken_at).astype("boolean") if after.taken_at is not None else pd.NA
     told = (gone & after.complete) | (appeared & before.complete)
     told |= ~gone & ~appeared & (value_changed.fillna(True).astype(bool) | ttl_changed.fillna(False).astype(bool))
-    count = len(both)
-    every = frame(
-        "changes",
-        {
-            "server": pd.Series([before.server] * count, dtype="str"),
-            "before": pd.Series([before.source] * count, dtype="str"),
-            "after": pd.Series([after.source] * count, dtype="str"),
-            "db": both["db"],
-            "key": both["key"],
-            "change": change,
-            "value_changed": value_changed,
-            "ttl_changed": ttl_changed,
-            "expires_before": expires,
-            "expires_after": then,
-            "due": pd.Series(due, index=both.index, dtype="boolean").mask(~gone),
-            "offset_before": both["offset_before"],
-            "offset_after": both["offset_after"],
-        },
-    )
-    return every.loc[told.to_numpy(dtype=bool)]
+    columns = {
+        "db": both["db"],
+        "key": both["key"],
+        "change": change,
+        "value_changed": value_changed,
+        "ttl_changed": ttl_changed,
+        "expires_before": expires,
+        "expires_after": then,
+        "due": pd.Series(due, index=both.index, dtype="boolean").mask(~gone),
+        "offset_before": both["offset_before"],
+        "offset_after": both["offset_after"],
+    }
+    rows = {name: column.loc[told.to_numpy(dtype=bool)] for name, column in columns.items()}
+    where = {"server": before.server, "before": before.source, "after": after.source}
+    return frame("changes", {**{name: repeated(word, len(rows["db"])) for name, word in where.items()}, **rows})
 
 
 def _values_changed(before: Snapshot, after: Snapshot, kept: pd.DataFrame) -> list[bool | None]:
