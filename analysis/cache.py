@@ -1,7 +1,7 @@
 """What is kept between runs, in a folder of the user's own: compiled code, and the columns of large snapshots.
 
-In: a folder, or none for the usual one. Out: places for entries, each whole or not there, and what they hold. The oldest
-make room when all of them are larger than the limit. Knows nothing of what is in an entry.
+In: a folder, or none for the usual one. Out: places for entries, each whole or not there, and what they hold. The
+oldest make room when all of them are larger than the limit. Knows nothing of what is in an entry.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def _size(path: Path) -> int:
 
 
 def open_cache(folder: Path | None = None) -> Cache:
-    """The cache below ``folder``, made if need be; None = the one that ``ANALYSIS_CACHE`` in the environment names, else
-    the user's own cache folder.
+    """The cache below ``folder``, made if need be; None = the one that ``ANALYSIS_CACHE`` in the environment names,
+    else the user's own cache folder.
 
     Raises Unusable where it cannot be written, or belongs to another or can be written by others: what is read from it
     is believed, and compiled code in it is run.

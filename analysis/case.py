@@ -33,7 +33,7 @@ from analysis.evidence.rdb_values import Value, ValueUnreadable
 from analysis.evidence.slowlog import read_slowlog
 from analysis.files import CaseFile, Ignored, find_files
 from analysis.frames import concat, frame
-from analysis.progress import Progress
+from analysis.progress import Progress, Spoken
 from analysis.redact import redact_text
 from analysis.settings import Settings, read_settings
 
@@ -102,7 +102,7 @@ class Case:
                 told = found[name].astype("str").to_numpy(dtype=object, copy=True)
                 told[known] = named[name].iloc[rows]
                 found[name] = told
-        return frame("changes", found)
+        return frame("changes", {name: found[name] for name in found})
 
     def mentioning(self, text: str) -> set[str]:
         """IDs of the tasks that have ``text`` in their ID, name, log lines or stored result."""
@@ -152,7 +152,7 @@ def open_case(path: str | os.PathLike[str], *, progress: Progress | None = None)
     stated = next((item for item in files if item.kind == "case.toml"), None)
     settings = read_settings(stated.path, name=stated.name) if stated else Settings()
     case = Case(root, settings, frame("evidence"))
-    return _read(case, [item for item in files if item is not stated], ignored, progress or Progress())
+    return _read(case, [item for item in files if item is not stated], ignored, progress or Spoken())
 
 
 def _locate(path: str | os.PathLike[str]) -> Path:

@@ -36,7 +36,9 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every verb has."""
     options = (
         click.option("--out", default="reports", show_default=True, metavar="DIR", help="Folder for what is made."),
-        click.option("--cache", metavar="DIR", help="Folder for what is kept between runs: what was read of large snapshots."),
+        click.option(
+            "--cache", metavar="DIR", help="Folder for what is kept between runs: what was read of large snapshots."
+        ),
         click.option("--quiet", is_flag=True, help="Say nothing about progress."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
         click.option("--show-values", is_flag=True, help="Show values whole, not shortened and redacted."),

@@ -17,9 +17,9 @@ import pyarrow as pa
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-Column = NDArray[Any] | pa.Array
+# A column: numbers as a numpy array, text as an array of Arrow's large_string (pyarrow ships no types).
+Column = Any
 Columns = dict[str, Column]
-"""Numbers as numpy arrays, text as arrays of Arrow's large_string. Text that is missing throughout is left out."""
 
 _HEADER = 128
 _LARGE = 2**20
@@ -38,7 +38,7 @@ class MemoryColumns:
             self._parts.setdefault(name, []).append(column)
 
     def finish(self) -> Columns:
-        whole = {}
+        whole: Columns = {}
         for name in list(self._parts):
             parts = self._parts.pop(name)
             whole[name] = np.concatenate(parts) if isinstance(parts[0], np.ndarray) else pa.concat_arrays(parts)
@@ -88,7 +88,7 @@ class FileColumns:
             descriptor = os.open(self._folder / f"{name}.npy", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             self._files[name] = os.fdopen(descriptor, "wb", buffering=0), column.dtype
             self._files[name][0].write(bytes(_HEADER))
-        octets = memoryview(np.ascontiguousarray(column)).cast("B") if len(column) else b""
+        octets = np.ascontiguousarray(column).data.cast("B") if len(column) else b""
         while octets:
             octets = octets[self._files[name][0].write(octets) :]
 
@@ -102,7 +102,7 @@ def _header(dtype: np.dtype[Any], rows: int) -> bytes:
 
 
 def open_columns(folder: Path) -> Columns:
-    """The columns of a folder, mapped. Raises ValueError or OSError where a file is missing, cut or not what it says."""
+    """The columns of a folder, mapped. Raises ValueError or OSError where a file is missing, cut or no column."""
     arrays = {path.name.removesuffix(".npy"): _mapped(path) for path in folder.glob("*.npy")}
     columns: Columns = {}
     for name, array in arrays.items():
@@ -148,8 +148,8 @@ def scratch(count: int, dtype: Any) -> NDArray[Any]:
 def order_of(heads: Iterable[NDArray[np.uint64]], count: int, folder: Path) -> NDArray[np.uint64]:
     """``count`` rows in the order of their heads, numbers of 32 bits that are given block by block.
 
-    Each is a row's head in the upper half, and in the lower half its number; so many rows as 32 bits can count. They lie
-    in a mapped file in ``folder`` and are sorted in place, so that they take no memory.
+    Each is a row's head in the upper half, and in the lower half its number; so many rows as 32 bits can count. They
+    lie in a mapped file in ``folder`` and are sorted in place, so that they take no memory.
     """
     if count >= 2**32:
         raise ValueError("more than 2^32 rows")
@@ -158,7 +158,8 @@ def order_of(heads: Iterable[NDArray[np.uint64]], count: int, folder: Path) -> N
     with (folder / "order").open("w+b", buffering=0) as file:
         begin = 0
         for block in heads:
-            file.write(block << np.uint64(32) | np.arange(begin, begin + len(block), dtype=np.uint64))
+            rows = np.arange(begin, begin + len(block), dtype=np.uint64)
+            file.write((block << np.uint64(32) | rows).data)
             begin += len(block)
         order = np.memmap(file, np.uint64, "r+", shape=(count,))
     order.sort()

@@ -365,8 +365,8 @@ def moments(numbers: NDArray[np.int64]) -> pd.Series:
 
 
 def words(codes: NDArray[np.signedinteger[Any]], names: Iterable[str]) -> pd.Series:
-    """A column of words from each row's place in the list of ``names``; -1 = missing. Names that no row has are left out,
-    and the others stand in their alphabet's order, however they were met.
+    """A column of words from each row's place in the list of ``names``; -1 = missing. Names that no row has are left
+    out, and the others stand in their alphabet's order, however they were met.
     """
     listed = list(names)
     # In parts, for what numpy makes beside them is larger than the codes.
@@ -376,7 +376,7 @@ def words(codes: NDArray[np.signedinteger[Any]], names: Iterable[str]) -> pd.Ser
         moved = np.full(len(listed) + 1, -1, np.min_scalar_type(-len(listed) - 1))
         moved[used] = np.arange(len(used))
         codes, listed = moved[codes], [listed[place] for place in used]
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(listed, dtype=_STRINGS)), copy=False)  # type: ignore[call-overload]
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(listed, dtype=_STRINGS)), copy=False)
 
 
 def repeated(word: str, count: int) -> pd.Series:

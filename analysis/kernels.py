@@ -1,14 +1,16 @@
 """The two builds of the kernels: plain Python for small files, numba's machine code for large ones.
 
-In: how many bytes there are to read, and a folder for compiled code. Out: ``Kernels``, the same functions in either build.
-Compiling takes some ten seconds, once: a process of its own does it and leaves the code in the folder, so that it can be
-stopped at once and its memory is not ours. Without numba, or where that fails, all runs as plain Python, slower.
+In: how many bytes there are to read, and a folder for compiled code. Out: ``Kernels``, the same functions in either
+build. Compiling takes some ten seconds, once: a process of its own does it and leaves the code in the folder, so that
+it can be stopped at once and its memory is not ours. Without numba, or where that fails, all runs as plain Python,
+slower.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -28,8 +30,8 @@ from analysis.cache import open_cache
 from analysis.errors import Unusable
 from analysis.progress import Progress
 
-# Every function in these modules is a kernel and calls only kernels; each module imports only from those before it. They
-# are named, not imported: they stand on several floors, and the build knows nothing of what they do.
+# Every function in these modules is a kernel and calls only kernels; each module imports only from those before it.
+# They are named, not imported: they stand on several floors, and the build knows nothing of what they do.
 MODULES = (
     "analysis.evidence.packed",
     "analysis.evidence.crc64_kernel",
@@ -183,35 +185,48 @@ def leave_compiled(folder: str) -> None:
         "number": longs,
         "word": words,
     }
-    built = {f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}": made for kernel, made in _build(Path(folder)).items()}
+    built = {
+        f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}": made
+        for kernel, made in _build(Path(folder)).items()
+    }
     for name, arguments in ENTRIES.items():
         built[name].compile(tuple(kinds[kind] for kind in arguments.split()))
     Path(folder, _COMPLETE).touch()
 
 
 def _build(folder: Path) -> dict[Kernel, Any]:
-    """Each kernel as numba will call it: what was compiled before is taken from ``folder``."""
+    """Each kernel as numba will call it: what was compiled before is taken from ``folder``.
+
+    Kernels take no memory, so numba need not count who holds an array (``_nrt``): that would cost more than the calls.
+    """
     import numba
 
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, os.fspath(folder)
+    settings: Any = numba.config
+    njit: Any = numba.njit
+    before, settings.CACHE_DIR = settings.CACHE_DIR, os.fspath(folder)
     built: dict[Kernel, Any] = {}
     try:
         packed, *_ = modules = _modules()
         names: dict[str, Any] = {"uint64": numba.uint64, **_words(numba)}
+        own: Any
         for own in (_place, _copy, _word_at, _same, _first_byte, _copy_over, _copy_run):
             name = own.__name__.removeprefix("_")
-            names[name] = numba.njit(nogil=True, _nrt=False, inline="always")(_with_names(own, names))
+            names[name] = njit(nogil=True, _nrt=False, inline="always")(_with_names(own, names))
             if name in vars(packed):
                 built[vars(packed)[name]] = names[name]
         for module in modules:
             own_kernels = [value for value in vars(module).values() if _is_kernel(value, module)]
-            names = {name: built.get(value, value) if callable(value) else value for name, value in vars(module).items()}
+            names = {
+                name: built.get(value, value) if callable(value) else value for name, value in vars(module).items()
+            }
             for kernel in own_kernels:
                 if kernel not in built:
-                    built[kernel] = numba.njit(nogil=True, boundscheck=True, _nrt=False, cache=True)(_with_names(kernel, names))
+                    built[kernel] = njit(nogil=True, boundscheck=True, _nrt=False, cache=True)(
+                        _with_names(kernel, names)
+                    )
                 names[kernel.__name__] = built[kernel]
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before
     return built
 
 
@@ -227,7 +242,7 @@ def _with_names(function: FunctionType, names: dict[str, Any]) -> FunctionType:
 
 
 def _words(numba: Any) -> dict[str, Any]:
-    """Functions for compiled code: eight bytes of an array at once, wherever they begin, and the lowest bit of a word."""
+    """Functions for compiled code: eight bytes of an array at once, wherever they begin; the lowest bit of a word."""
     from llvmlite import ir
     from numba.core import types
     from numba.core.cgutils import pointer_add
@@ -261,8 +276,8 @@ def _words(numba: Any) -> dict[str, Any]:
     return {function.__name__: numba.extending.intrinsic(function) for function in made}
 
 
-# What stands in place of the first functions of ``packed`` in the compiled build, where ``uint64`` is numba's. Each looks
-# at its bounds once.
+# What stands in place of the first functions of ``packed`` in the compiled build, where ``uint64`` is numba's. Each
+# looks at its bounds once.
 def _place(number):  # type: ignore[no-untyped-def]
     return uint64(number)  # type: ignore[name-defined]  # noqa: F821
 

@@ -13,6 +13,7 @@ import pytest
 
 import analysis
 from analysis.errors import Unusable
+from tests.evidence.rdb_writer import Rdb
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
 
@@ -182,3 +183,26 @@ def test_a_case_shows_itself_as_html_and_as_text(demo):
     case = analysis.open_case(demo)
     assert "dump.rdb" in repr(case)
     assert "<b>bold" not in case._repr_html_() and "&lt;b&gt;bold" in case._repr_html_()
+
+
+def test_changes_are_told_between_the_snapshots_of_one_server(tmp_path):
+    meta = '{"status": "SUCCESS", "result": 1, "date_done": "2026-11-23T14:09:12", "children": []}'
+
+    def dump(name: str, at: int, *keys: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        writer = Rdb(11).aux("ctime", at).select(2)
+        for key in keys:
+            writer.text(key, meta)
+        (tmp_path / name).write_bytes(writer.end())
+
+    dump("servers/one/b.rdb", 2_000, "celery-task-meta-kept", "celery-task-meta-new")
+    dump("servers/one/a.rdb", 1_000, "celery-task-meta-kept", "celery-task-meta-lost")
+    dump("servers/two/c.rdb", 1_500, "celery-task-meta-elsewhere")
+    changes = analysis.open_case(tmp_path).changes
+    wanted = ["server", "before", "after", "db", "family", "task_id", "change"]
+    assert changes[wanted].to_numpy().tolist() == [
+        ["one", "servers/one/a.rdb", "servers/one/b.rdb", 2, "result", "lost", "gone"],
+        ["one", "servers/one/a.rdb", "servers/one/b.rdb", 2, "result", "new", "appeared"],
+    ]
+    assert "1 key disappeared" in analysis.find_bulk(analysis.open_case(tmp_path)).headline
+    assert len(analysis.open_case(tmp_path / "servers" / "two").changes) == 0

@@ -195,4 +195,3 @@ class _Words:
 
     def at(self, position: int) -> str:
         return self._words[self.codes[position]]
-

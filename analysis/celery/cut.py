@@ -1,7 +1,7 @@
 """The columns of the `tasks` frame while they are being filled: many rows at once by kernels, single ones from data.
 
-In: places of results in a snapshot; what Python has told of others. Out: columns. Does not know what JSON is: ``slicer``
-cuts it, and leaves what is not plain to be told by others.
+In: places of results in a snapshot; what Python has told of others. Out: columns. Does not know what JSON is:
+``slicer`` cuts it, and leaves what is not plain to be told by others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A snapshot as a Parquet file, sorted by task ID: for other tools, and for what is larger than memory.
 
-In: a snapshot. Out: a file whose rows are its keys, written block by block; the rows of one task are found in it without
-reading the others. Does not look at values: which key is whose is told by its name alone.
+In: a snapshot. Out: a file whose rows are its keys, written block by block; the rows of one task are found in it
+without reading the others. Does not look at values: which key is whose is told by its name alone.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def write_parquet(snapshot: Snapshot, path: Path) -> int:
 def read_parquet(path: Path, task_id: str | None = None) -> pd.DataFrame:
     """The frame ``keys`` from a file of ``write_parquet``; of one task, only the parts that can hold it are read.
 
-    ``attrs`` of the frame say what it is of: source, taken_at, complete, and the reason where it is not. Raises Unusable where it is no such file.
+    ``attrs`` of the frame say what it is of: source, taken_at, complete, and the reason where it is not. Raises
+    Unusable where it is no such file.
     """
     try:
         filters = None if task_id is None else [("task_id", "=", task_id)]

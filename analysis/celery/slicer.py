@@ -1,4 +1,5 @@
-"""Task metadata as Celery stores it, cut by position: the fields that the frame ``tasks`` needs, without building the rest.
+"""Task metadata as Celery stores it, cut by position: the fields that the frame ``tasks`` needs, without building the
+rest.
 
 In: strings of a snapshot. Out: numbers, codes of words, and text. A value that is not plainly what Celery's own JSON
 looks like is left to ``json.loads``: nothing is taken from a text that is not JSON from end to end. Kernels, as in
@@ -7,8 +8,19 @@ looks like is left to ``json.loads``: nothing is taken from a text that is not J
 
 from __future__ import annotations
 
-from analysis.evidence.packed import LZF_GAIN, Bytes, Room, copy, copy_over, first_byte, lzf_expand, place, same, word_at
-from analysis.evidence.rdb_layout import LZF, RAW, STRING, skip_strings, string_at
+from analysis.evidence.packed import (
+    LZF_GAIN,
+    Bytes,
+    Room,
+    copy,
+    copy_over,
+    first_byte,
+    lzf_expand,
+    place,
+    same,
+    word_at,
+)
+from analysis.evidence.rdb_layout import LZF, RAW, STRING, string_at
 
 # Columns of a row. Codes are places in a table of words, -1 = none; PARENT and GROUP are where each ends in the texts.
 FITS, SIZE, DONE, RETRIES, STATUS, NAME, WORKER, QUEUE, PARENT, GROUP, WIDTH = range(11)
@@ -69,10 +81,16 @@ def slice_results(
             continue
         if form == RAW:
             copy_over(room, 0, source, begin, length)
-        elif form != LZF or length > LZF_GAIN * size or lzf_expand(source, begin, behind, room, length) != (length, behind):
+        elif (
+            form != LZF
+            or length > LZF_GAIN * size
+            or lzf_expand(source, begin, behind, room, length) != (length, behind)
+        ):
             continue
         out[place(to + SIZE)] = length
-        ends = slice_meta(room, length, out, to, texts, made, tables, words, source, key_at + key_size, id_sizes[place(first + row)])
+        ends = slice_meta(
+            room, length, out, to, texts, made, tables, words, source, key_at + key_size, id_sizes[place(first + row)]
+        )
         if ends >= 0:
             out[place(to + FITS)] = 1
             made = ends
@@ -82,8 +100,8 @@ def slice_results(
 
 
 def slice_meta(
-    text: Room, end: int, out: Room, to: int, texts: Room, made: int, tables: Room, words: Room, key: Bytes, key_end: int,
-    id_size: int,
+    text: Room, end: int, out: Room, to: int, texts: Room, made: int, tables: Room, words: Room, key: Bytes,
+    key_end: int, id_size: int,
 ) -> int:  # fmt: skip
     """Cut one object of metadata: where the texts then end, or BAD where it does not fit."""
     if end < 2 or text[0] != _OPEN:
@@ -226,7 +244,9 @@ def is_null(text: Room, at: int, end: int) -> bool:
 
 
 def skip_space(text: Room, at: int, end: int) -> int:
-    while at < end and (text[place(at)] == 32 or text[place(at)] == 10 or text[place(at)] == 13 or text[place(at)] == 9):
+    while at < end and (
+        text[place(at)] == 32 or text[place(at)] == 10 or text[place(at)] == 13 or text[place(at)] == 9
+    ):
         at += 1
     return at
 
@@ -284,7 +304,14 @@ def skip_text(text: Room, at: int, end: int) -> int:
                     return BAD
             at += 4
         elif not (
-            kind == 34 or kind == 92 or kind == 47 or kind == 98 or kind == 102 or kind == 110 or kind == 114 or kind == 116
+            kind == 34
+            or kind == 92
+            or kind == 47
+            or kind == 98
+            or kind == 102
+            or kind == 110
+            or kind == 114
+            or kind == 116
         ):
             return BAD
 
@@ -402,7 +429,9 @@ def count_at(text: Room, at: int, end: int) -> tuple[int, int]:
         at += 1
     if at == begin or (at - begin > 1 and text[place(begin)] == 48):
         return 0, BAD
-    if at < end and (48 <= text[place(at)] <= 57 or text[place(at)] == 46 or text[place(at)] == 69 or text[place(at)] == 101):
+    if at < end and (
+        48 <= text[place(at)] <= 57 or text[place(at)] == 46 or text[place(at)] == 69 or text[place(at)] == 101
+    ):
         return 0, BAD
     return value, at
 

@@ -32,10 +32,10 @@ Rows = NDArray[np.int64]
 def changes_between(before: Snapshot, after: Snapshot) -> pd.DataFrame:
     """The keys that the two do not both hold as they are, in the order of the files: the frame ``changes``.
 
-    A key is ``gone`` only where the later snapshot is complete, and has ``appeared`` only where the earlier one is: what
-    was not read may hold it. Values are compared as they were written, and where that differs as they are read: another
-    encoding, or another order of a set, is no change. A value over 64 MiB in the file that was written differently, and
-    one that cannot be read, has ``value_changed`` missing.
+    A key is ``gone`` only where the later snapshot is complete, and has ``appeared`` only where the earlier one is:
+    what was not read may hold it. Values are compared as they were written, and where that differs as they are read:
+    another encoding, or another order of a set, is no change. A value over 64 MiB in the file that was written
+    differently, and one that cannot be read, has ``value_changed`` missing.
     """
     with TemporaryDirectory(prefix="analysis-changes-") as scratch:
         parts = list(_parts(before, after, Path(scratch)))
@@ -80,7 +80,7 @@ def _compared(before: Snapshot, after: Snapshot, one: Rows, two: Rows) -> pd.Dat
     due = (expires <= after.taken_at).astype("boolean") if after.taken_at is not None else pd.NA
     told = (gone & after.complete) | (appeared & before.complete)
     told |= ~gone & ~appeared & (value_changed.fillna(True).astype(bool) | ttl_changed.fillna(False).astype(bool))
-    columns = {
+    told_of = {
         "db": both["db"],
         "key": both["key"],
         "change": change,
@@ -92,7 +92,7 @@ def _compared(before: Snapshot, after: Snapshot, one: Rows, two: Rows) -> pd.Dat
         "offset_before": both["offset_before"],
         "offset_after": both["offset_after"],
     }
-    rows = {name: column.loc[told.to_numpy(dtype=bool)] for name, column in columns.items()}
+    rows = {name: column.loc[told.to_numpy(dtype=bool)] for name, column in told_of.items()}
     where = {"server": before.server, "before": before.source, "after": after.source}
     return frame("changes", {**{name: repeated(word, len(rows["db"])) for name, word in where.items()}, **rows})
 
@@ -124,10 +124,11 @@ def _differ(
     if large:
         return None
     try:
-        one, two = before.value(offset_before), after.value(offset_after)
+        one: Any = before.value(offset_before)
+        two: Any = after.value(offset_after)
         expiries = before.field_expiries(offset_before), after.field_expiries(offset_after)
     except ValueUnreadable:
         return None
     if type_before in ("set", "zset", "hash"):
-        one, two = sorted(one), sorted(two)  # type: ignore[type-var, assignment]
+        one, two = sorted(one), sorted(two)
     return one != two or expiries[0] != expiries[1]

@@ -10,7 +10,6 @@ second, where XOR adds them; half of the half follows, until one word is left.
 from __future__ import annotations
 
 from functools import cache
-
 from typing import Any
 
 import numpy as np

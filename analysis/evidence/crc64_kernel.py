@@ -30,7 +30,8 @@ def crc64_on(source: Bytes, at: int, end: int, register: int, tables: Sequence[i
 
 
 def crc64_of_two(source: Bytes, at: int, half: int, register: int, tables: Sequence[int]) -> tuple[int, int]:
-    """The registers after ``source[at : at + half]``, and, begun at 0, after the next ``half`` bytes; a multiple of STEP.
+    """The registers after ``source[at : at + half]``, and, begun at 0, after the next ``half`` bytes; a multiple of
+    STEP.
 
     A step waits for the one before it: two that do not wait for each other are done in little more time than one.
     """

@@ -110,8 +110,8 @@ def read_rdb(
     server may have said another word where that is a matter of its memory: a number that APPEND made is raw, a list
     that has shrunk stays a quicklist, and embstr ends at 44 bytes only up to Valkey 8.0 and Redis 8.0.
 
-    The columns of a large file are kept in files, so that they take no memory of their own: in the ``cache``, where they
-    are found the next time, else in the system's folder for temporary files.
+    The columns of a large file are kept in files, so that they take no memory of their own: in the ``cache``, where
+    they are found the next time, else in the system's folder for temporary files.
 
     Raises Unusable where nothing at all can be read: no file, an empty one, no snapshot, no version.
     """

@@ -1,7 +1,7 @@
 """From the walker's rows to columns, block by block, and from columns to the frame ``keys``.
 
-In: the bytes of a snapshot. Out: columns of blocks of keys, and where and why the walk ended; of all columns, the frame.
-Does not know checksums, nor what a value holds.
+In: the bytes of a snapshot. Out: columns of blocks of keys, and where and why the walk ended; of all columns, the
+frame. Does not know checksums, nor what a value holds.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ _ENCODINGS = {
     "module": (layout.MODULE_2,),
 }
 
+
 def _codes(by_word: dict[str, tuple[int, ...]], other: str) -> tuple[NDArray[np.int8], list[str]]:
     """Of each type code its word's place in the list of words, and that list."""
     names = list(dict.fromkeys([*by_word, other]))
@@ -81,8 +82,8 @@ _REASONS = {
 class Walk:
     """A walk through a snapshot's entries, from ``position``, behind the magic.
 
-    While ``blocks`` are taken, ``aux`` comes to hold the first field of each name, and ``position`` moves on. In the end
-    it is behind the end mark where ``reason`` is None, else it is the first byte of what could not be read.
+    While ``blocks`` are taken, ``aux`` comes to hold the first field of each name, and ``position`` moves on. In the
+    end it is behind the end mark where ``reason`` is None, else it is the first byte of what could not be read.
     """
 
     def __init__(self, buffer: Buffer, start: int, *, version: int, valkey: bool, kernels: Kernels) -> None:
@@ -200,9 +201,7 @@ def decoded(raw: bytes) -> str:
 
 
 def _as_text(ends: Numbers, octets: bytes) -> pa.Array:
-    found = pa.Array.from_buffers(
-        pa.large_binary(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(octets)]
-    )
+    found = pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(octets)])
     try:
         return found.cast(pa.large_string())
     except pa.ArrowInvalid:
@@ -245,7 +244,10 @@ def keys_frame(columns: Columns, source: str, server: str, taken_at: pd.Timestam
             "encoding": words(columns["encoding"], _ENCODING_WORDS),
             "expires_at": moments(times),
             "expired": pd.Series(pd.arrays.BooleanArray(has_expiry & (times <= as_of), missing), copy=False),
-            **{name: _integers(columns[name]) for name in ("db", "length", "bytes", "idle", "freq", "field_ttls", "offset")},
+            **{
+                name: _integers(columns[name])
+                for name in ("db", "length", "bytes", "idle", "freq", "field_ttls", "offset")
+            },
         },
     )
 

@@ -12,7 +12,8 @@ SAME, DIFFERENT = 1, 0
 
 
 def same_values(
-    one: Bytes, one_end: int, two: Bytes, two_end: int, one_at: Room, two_at: Room, one_size: Room, two_size: Room, out: Room
+    one: Bytes, one_end: int, two: Bytes, two_end: int, one_at: Room, two_at: Room, one_size: Room, two_size: Room,
+    out: Room,
 ) -> int:  # fmt: skip
     """Of each pair of entries (the places of their type bytes) whether type and value are SAME, byte for byte."""
     for row in range(len(one_at)):

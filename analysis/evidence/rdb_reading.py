@@ -7,7 +7,6 @@ columns lie in files, in the cache or in the system's folder for temporary files
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,7 +51,8 @@ def read_small(walk: Walk, progress: Progress) -> tuple[Told, Columns]:
 
 
 def read_large(walk: Callable[[], Walk], cache: Cache | None, name: str, progress: Progress) -> tuple[Told, Columns]:
-    """The entry ``name`` of the cache, else a walk to the end that becomes it; without a cache, columns in mapped files.
+    """The entry ``name`` of the cache, else a walk to the end that becomes it; without a cache, columns in mapped
+    files.
 
     Where the disk is full or may not be written, the columns are in memory, and that is said.
     """
@@ -85,9 +85,7 @@ def fingerprint(path: Path, buffer: Buffer) -> str:
     return ends.hexdigest()
 
 
-def _follow(
-    walk: Walk, columns: MemoryColumns | FileColumns, progress: Progress, *, hashed: bool = False
-) -> Told:
+def _follow(walk: Walk, columns: MemoryColumns | FileColumns, progress: Progress, *, hashed: bool = False) -> Told:
     """Walk to the end; the checksum, and the hash where it is wanted, are computed beside it in threads."""
     register, digest = Register(walk.buffer, walk.kernels), hashlib.sha256()
     view = memoryview(walk.buffer)

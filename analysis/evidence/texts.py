@@ -33,8 +33,8 @@ def take(texts: pa.Array, rows: Rows) -> pa.Array:
 
 
 def split(texts: pa.Array, rows: Rows, marker: str) -> tuple[Rows, pa.Array]:
-    """Of the texts at ``rows``: how many bytes stand before the first ``marker`` (-1 = it is not there), and what stands
-    behind it (nothing where it is not there).
+    """Of the texts at ``rows``: how many bytes stand before the first ``marker`` (-1 = it is not there), and what
+    stands behind it (nothing where it is not there).
     """
     kernels, octets, bounds = _parts(texts)
     if not kernels.compiled:

@@ -1,7 +1,7 @@
 """Were keys removed in bulk? Keys by family and hour, and what is gone between two snapshots of one server.
 
-In: frames ``keys``, ``tasks`` and ``changes``, and the snapshots' times. Out: small frames and a sentence. What one snapshot
-cannot show is said, never guessed.
+In: frames ``keys``, ``tasks`` and ``changes``, and the snapshots' times. Out: small frames and a sentence. What one
+snapshot cannot show is said, never guessed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.findings.words import count, stamp
+
 
 def looks(evidence: pd.DataFrame) -> pd.DataFrame:
     """The snapshots of a case in order of time: columns server, snapshot, taken_at, complete, latest.
@@ -114,9 +115,7 @@ class BulkFindings:
     gone: pd.DataFrame
 
 
-def bulk_findings(
-    keys: pd.DataFrame, tasks: pd.DataFrame, shots: pd.DataFrame, changes: pd.DataFrame
-) -> BulkFindings:
+def bulk_findings(keys: pd.DataFrame, tasks: pd.DataFrame, shots: pd.DataFrame, changes: pd.DataFrame) -> BulkFindings:
     """The bulk patterns of a case. ``by_family``: columns server, db, family, keys, bytes, of each server's last
     snapshot.
     """

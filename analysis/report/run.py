@@ -19,6 +19,7 @@ from traitlets.config import Config
 
 from analysis.case import shipped
 from analysis.errors import Unusable
+from analysis.progress import QUIET_SWITCH
 from analysis.report.bundle import write_whole
 from analysis.report.exporter import InvestigationExporter
 
@@ -74,9 +75,9 @@ def _execute(source: Path, parameters: Mapping[str, str], scratch: Path) -> nbfo
 @contextmanager
 def _surroundings(scratch: Path, cache: Path | None) -> Iterator[None]:
     """Environment of the kernel: its sockets in the scratch folder; matplotlib's font list in ``cache``, if one is
-    given.
+    given; nothing said on standard error, which would stand in the page.
     """
-    changed = {"JUPYTER_RUNTIME_DIR": str(scratch / "run")}
+    changed = {"JUPYTER_RUNTIME_DIR": str(scratch / "run"), QUIET_SWITCH: "1"}
     if cache is not None:
         changed["MPLCONFIGDIR"] = str(cache / "matplotlib")
         try:

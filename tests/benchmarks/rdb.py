@@ -19,12 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 # This file's own folder must not be searched: rdb-py is imported as ``rdb``.
-sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path or ".").resolve() not in (ROOT, Path(__file__).parent))]
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path or ".").resolve() not in (ROOT, HERE))]
 
 POLL_SECONDS = 0.004
 TARGETS = {
@@ -63,8 +65,8 @@ def ours_results(path: Path) -> Any:
 def rdb_py_keys(path: Path) -> Any:
     """rdb-py, written as well as it can be: each column a list, keys as bytes, no value kept."""
     import pandas as pd
-    import rdb
 
+    rdb = import_module("rdb")
     db = 0
     dbs, names, types, expiries, lengths = [], [], [], [], []
     for item in rdb.RdbDecoder(os.fspath(path)):
@@ -83,14 +85,12 @@ def rdb_py_keys(path: Path) -> Any:
 
 def rdb_py_results(path: Path) -> Any:
     """The same, and of each result what orjson finds in it."""
-    import orjson
     import pandas as pd
-    import rdb
 
+    rdb, loads = import_module("rdb"), import_module("orjson").loads
     db = 0
     dbs, names, types, expiries, lengths = [], [], [], [], []
     ids, states, dates, tasks, workers, sizes = [], [], [], [], [], []
-    loads = orjson.loads
     for item in rdb.RdbDecoder(os.fspath(path)):
         kind = item["type"]
         if kind in _VALUES:
@@ -119,7 +119,7 @@ def rdb_py_results(path: Path) -> Any:
 
 def rdbtools_memory(path: Path) -> Any:
     """rdbtools' own report of every key, which it writes as CSV."""
-    command = [Path(sys.executable).with_name("rdb"), "-c", "memory", path]
+    command = [os.fspath(Path(sys.executable).with_name("rdb")), "-c", "memory", os.fspath(path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -228,7 +228,8 @@ print(seconds)
 """
     with tempfile.TemporaryDirectory(dir=path.parent) as cache:
         for _ in range(2):
-            done = subprocess.run([sys.executable, "-c", script, cache], cwd=ROOT, check=True, capture_output=True, text=True)
+            command = [sys.executable, "-c", script, cache]
+            done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 
@@ -236,7 +237,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--keys", type=int, default=1_000_000)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--folder", type=Path, help="where the files are kept for the next time; else they are removed")
+    options.add_argument("--folder", type=Path, help="keeps the files there for the next time")
     options.add_argument("--large", action="store_true", help="Parquet of five times as many keys too")
     options.add_argument("--json", action="store_true", help="an object in the last line")
     options.add_argument("--run", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)

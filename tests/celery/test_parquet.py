@@ -30,7 +30,8 @@ def snapshot(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
     for number, task_id in enumerate(IDS):
         writer.text(f"celery-task-meta-{task_id}", META, ms=10**12 + number if number % 3 else None)
         writer.text(f"job:{task_id}", "{}")
-    writer.text("app_celery-task-meta-x", META).text("chord-unlock-g", "1").text(b"\xff", "1").text("celery-task-meta-", "1")
+    writer.text("app_celery-task-meta-x", META).text("chord-unlock-g", "1")
+    writer.text(b"\xff", "1").text("celery-task-meta-", "1")
     path = tmp_path / "dump.rdb"
     path.write_bytes(writer.end())
     return read_rdb(path)

@@ -92,8 +92,8 @@ def test_one_snapshot_cannot_show_a_bulk_removal_and_says_so():
 
 
 def gone(name: str, *, due: bool, expires: float | None, **more: Any) -> dict[str, Any]:
-    row = {"server": "", "before": "a.rdb", "after": "b.rdb", "db": 2, "key": name, "family": "result", "change": "gone"}
-    return {**row, "due": due, "expires_before": None if expires is None else at(expires), **more}
+    row = {"server": "", "before": "a.rdb", "after": "b.rdb", "db": 2, "key": name, "family": "result"}
+    return {**row, "change": "gone", "due": due, "expires_before": None if expires is None else at(expires), **more}
 
 
 def test_what_went_between_two_snapshots_is_told_apart_by_its_expiry():
