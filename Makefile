@@ -1,6 +1,7 @@
 # make report   the demo's report; the first time it sets up .venv, after that it needs no network
 # make test     every test and every notebook
 # make lint     ruff and mypy
+# make bench    how fast snapshots are read, against the peers (some minutes); ARGS="--help" for more
 # make lab      JupyterLab on copies of the notebooks in work/, so that the committed ones stay clean
 # make lock     constraints.txt anew from pyproject.toml (LOCK=--upgrade: the newest of everything)
 
@@ -15,7 +16,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 # install a Redis from PyPI.
 PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3; do "$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p"; done))
 
-.PHONY: report test lint lab lock
+.PHONY: report test lint bench lab lock
 
 report: $(VENV)/.installed
 	@$(BIN)/analysis investigate $(TASK) $(CASE)
@@ -27,6 +28,9 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.installed-test $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks/rdb.py $(ARGS)
 
 lab: $(VENV)/.installed
 	@mkdir -p work

@@ -59,11 +59,15 @@ def test_the_example_of_case_toml_is_read(tmp_path):
     assert set(tomllib.loads(example)) >= {"name", "databases", "celery", "jobs"}
 
 
-def test_the_python_in_the_readme_runs(monkeypatch, capsys):
-    [example] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_python_in_the_readme_runs(monkeypatch, capsys, tmp_path):
+    [large, by_hand] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(ROOT)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(by_hand, "README.md", "exec"), {})
     assert "The task was not deleted" in capsys.readouterr().out
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(large, "README.md", "exec"), {})
+    assert (tmp_path / "keys.parquet").is_file()
 
 
 def test_the_pictures_are_there():

