@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analysis.columns import scratch
+
 TIME = "datetime64[us, UTC]"
 TEXT = "str"
 # Text of few different values, each held once: what is the same for thousands of rows.
@@ -326,7 +328,9 @@ def _typed(values: Any, dtype: str) -> pd.Series:
 def missing(dtype: str, count: int) -> pd.Series:
     """A column in which nothing is known; it takes memory only where it must."""
     if dtype == WORD:
-        return words(np.full(count, -1, np.int8), [])
+        codes = scratch(count, np.int8)
+        codes[:] = -1
+        return words(codes, [])
     if dtype == TEXT:
         return text(_no_texts(count))
     return pd.Series([None] * count, dtype=object) if dtype == OBJECT else pd.Series(None, range(count), dtype=dtype)
@@ -335,7 +339,10 @@ def missing(dtype: str, count: int) -> pd.Series:
 @lru_cache(4)
 def _no_texts(count: int) -> pa.Array:
     """Arrow's arrays do not change, so columns in which nothing is known can be one."""
-    return pa.nulls(count, pa.large_string())
+    bounds = scratch(count + 1, np.int64)
+    bounds[:] = 0
+    buffers = [pa.py_buffer(bytes(count // 8 + 1)), pa.py_buffer(bounds), pa.py_buffer(b"")]
+    return pa.Array.from_buffers(pa.large_string(), count, buffers)
 
 
 def text(values: pa.Array | pa.ChunkedArray) -> pd.Series:
@@ -375,8 +382,16 @@ def words(codes: NDArray[np.signedinteger[Any]], names: Iterable[str]) -> pd.Ser
     if used != list(range(len(listed))):
         moved = np.full(len(listed) + 1, -1, np.min_scalar_type(-len(listed) - 1))
         moved[used] = np.arange(len(used))
-        codes, listed = moved[codes], [listed[place] for place in used]
+        # Out of range, as -1 is, it is counted from the end.
+        codes = np.take(moved, codes, out=scratch(len(codes), moved.dtype), mode="wrap")
+        listed = [listed[place] for place in used]
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(listed, dtype=_STRINGS)), copy=False)
+
+
+def counts(numbers: NDArray[np.int64], gone: int) -> pd.Series:
+    """A column of whole numbers over the same memory; ``gone`` = missing."""
+    mask = np.equal(numbers, gone, out=scratch(len(numbers), np.bool_))
+    return pd.Series(pd.arrays.IntegerArray(numbers, mask), copy=False)
 
 
 def repeated(word: str, count: int) -> pd.Series:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from analysis.celery import slicer
 from analysis.columns import scratch
 from analysis.evidence.rdb import Snapshot
-from analysis.frames import TEXT, as_arrow, missing, moments, text, words
+from analysis.frames import TEXT, as_arrow, counts, missing, moments, text, words
 
 _BLOCK_ROWS = 8_192
 _LARGEST = 2**20
@@ -151,8 +151,8 @@ class Cut:
             "date_done": done,
             "stored_at": done,
             "stored_from": words(known, ["date_done"]),
-            "retries": pd.Series(pd.arrays.IntegerArray(retries, retries == slicer.MISSING), copy=False),
-            "size": pd.Series(pd.arrays.IntegerArray(size, size == slicer.MISSING), copy=False),
+            "retries": counts(retries, slicer.MISSING),
+            "size": counts(size, slicer.MISSING),
             "children": pd.Series(children, copy=False),
             **{name: words(codes, self._known[name]) for name, codes in self._codes.items()},
             **{name: self._text(name) for name in self._texts},

@@ -14,12 +14,12 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.columns import Columns
+from analysis.columns import Columns, scratch
 from analysis.evidence import rdb_kernel as kernel
 from analysis.evidence import rdb_layout as layout
 from analysis.evidence.rdb_text import gather_names
 from analysis.evidence.rdb_values import Buffer, ValueUnreadable, decode_string
-from analysis.frames import frame, moments, repeated, text, words
+from analysis.frames import counts, frame, moments, repeated, text, words
 from analysis.kernels import Kernels
 
 Numbers = NDArray[np.int64]
@@ -69,6 +69,8 @@ def _codes(by_word: dict[str, tuple[int, ...]], other: str) -> tuple[NDArray[np.
 _TYPE_CODES, _TYPE_WORDS = _codes(_TYPES, "hash")
 _ENCODING_CODES, _ENCODING_WORDS = _codes({**_ENCODINGS, "int": (), "embstr": ()}, "raw")
 _AS_INT, _AS_EMBSTR, _AS_LISTPACK = map(_ENCODING_WORDS.index, ("int", "embstr", "listpack"))
+
+_NUMBERS = ("db", "length", "bytes", "idle", "freq", "field_ttls", "offset")
 
 _REASONS = {
     layout.CUT: "cut: the file ends inside a key or its value",
@@ -232,8 +234,10 @@ def keys_frame(columns: Columns, source: str, server: str, taken_at: pd.Timestam
     times = columns["expires_at"]
     count = len(times)
     as_of = _NO_TIME if taken_at is None else taken_at.as_unit("us").to_datetime64().astype(np.int64)
-    missing = np.full(count, True) if taken_at is None else np.zeros(count, bool)
-    has_expiry = times != _NO_TIME
+    expired, unknown = scratch(count, np.bool_), scratch(count, np.bool_)
+    np.less_equal(times, as_of, out=expired)
+    np.logical_and(expired, times != _NO_TIME, out=expired)
+    unknown[:] = taken_at is None
     return frame(
         "keys",
         {
@@ -243,15 +247,7 @@ def keys_frame(columns: Columns, source: str, server: str, taken_at: pd.Timestam
             "type": words(columns["type"], _TYPE_WORDS),
             "encoding": words(columns["encoding"], _ENCODING_WORDS),
             "expires_at": moments(times),
-            "expired": pd.Series(pd.arrays.BooleanArray(has_expiry & (times <= as_of), missing), copy=False),
-            **{
-                name: _integers(columns[name])
-                for name in ("db", "length", "bytes", "idle", "freq", "field_ttls", "offset")
-            },
+            "expired": pd.Series(pd.arrays.BooleanArray(expired, unknown), copy=False),
+            **{name: counts(columns[name], layout.MISSING) for name in _NUMBERS},
         },
     )
-
-
-def _integers(numbers: Numbers) -> pd.Series:
-    """Missing where a number is the walker's MISSING; none of the columns can be below 0."""
-    return pd.Series(pd.arrays.IntegerArray(numbers, numbers == layout.MISSING), copy=False)
