@@ -104,17 +104,27 @@ def kernels_for(size: int, place: Path | None = None, progress: Progress | None 
 
 
 def compiled(place: Path | None, progress: Progress) -> Kernels | None:
-    """The compiled build, made once a process; None where numba is missing or cannot compile here."""
-    global _compiled
-    if _compiled is None and importlib.util.find_spec("numba") is not None:
-        for folder in _folders(place):
-            if (folder / _COMPLETE).exists() or _compile_apart(folder, progress):
-                _compiled = Kernels(_build(folder))
-                break
-    return _compiled
+    """The compiled build, made or found wanting once a process; None where numba is missing or cannot compile here."""
+    if not _made:
+        _made.append(_make(place, progress) if importlib.util.find_spec("numba") else None)
+    return _made[0]
 
 
-_compiled: Kernels | None = None
+_made: list[Kernels | None] = []
+
+
+def _make(place: Path | None, progress: Progress) -> Kernels | None:
+    for folder in _folders(place):
+        try:
+            if not (folder / _COMPLETE).exists():
+                _compile_apart(folder, progress)
+            return Kernels(_build(folder))
+        except OSError as error:
+            progress.say(f"compiled code cannot be kept in {folder.parent}: {error.strerror}")
+        except RuntimeError as error:
+            progress.say(f"the readers cannot be compiled here, so that large files are read slowly: {error}")
+            break
+    return None
 
 
 def _folders(place: Path | None) -> Iterator[Path]:
@@ -132,8 +142,11 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
 
 
 def _fingerprint() -> str:
-    # numba looks at the time of a function's own file only, not at those of what it calls.
-    parts = [sys.version, importlib.metadata.version("numba"), np.__version__]
+    from llvmlite.binding import get_host_cpu_name
+
+    # numba looks at the time of a function's own file only, not at those of what it calls; and it would compile anew,
+    # but here, for another processor.
+    parts = [sys.version, importlib.metadata.version("numba"), np.__version__, get_host_cpu_name()]
     for module in (sys.modules[__name__], *_modules()):
         path = Path(str(module.__file__))
         parts += [str(path.stat().st_mtime_ns), path.read_text(encoding="utf-8")]
@@ -144,24 +157,18 @@ def _modules() -> list[ModuleType]:
     return [import_module(name) for name in MODULES]
 
 
-def _compile_apart(folder: Path, progress: Progress) -> bool:
-    """Compile into ``folder`` in another process; whether that worked."""
+def _compile_apart(folder: Path, progress: Progress) -> None:
+    """Compile into ``folder`` in another process. RuntimeError with what that said where it fails."""
     progress.say("compiling the readers for large files; this takes about 20 s, once")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _forget_old(folder)
-        done = subprocess.run(
-            [sys.executable, "-c", f"from {__name__} import leave_compiled; leave_compiled({os.fspath(folder)!r})"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-    except OSError as error:
-        progress.say(f"compiled code cannot be kept: {error.strerror}")
-        return False
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _forget_old(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", f"from {__name__} import leave_compiled; leave_compiled({os.fspath(folder)!r})"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     if done.returncode:
-        why = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-        progress.say(f"the readers cannot be compiled here, so that large files are read slowly: {why[:200]}")
-    return done.returncode == 0
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1][:200])
 
 
 def _forget_old(folder: Path) -> None:
