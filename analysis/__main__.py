@@ -1,6 +1,21 @@
-"""``python -m analysis``: the same as the command ``analysis``."""
+"""The command, from its first moment: ``analysis``, and ``python -m analysis``."""
 
-from analysis.cli import main
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command. It can be stopped while it is still being loaded, too."""
+    try:
+        from analysis.cli import main as run
+    except KeyboardInterrupt:
+        print("analysis: stopped", file=sys.stderr, flush=True)
+        os._exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

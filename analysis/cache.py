@@ -20,7 +20,7 @@ from typing import Any
 
 import platformdirs
 
-from analysis.columns import Columns, open_columns
+from analysis.columns import Columns, NotKept, open_columns
 from analysis.errors import Unusable
 
 LIMIT = 20 * 2**30
@@ -45,55 +45,70 @@ class Entry:
 class Cache:
     """A folder for what is kept. It and all that is in it are for its owner only."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, limit: int = LIMIT) -> None:
+        self.folder, self.limit = folder, limit
 
     def find(self, name: str) -> Entry | None:
         """The entry ``name``, or None where there is none that is whole."""
         place = self._entries / name
         try:
-            meta = json.loads((place / _META).read_text(encoding="utf-8"))
-            entry = Entry(meta, open_columns(place))
+            told = json.loads((place / _META).read_text(encoding="utf-8"))
+            if told["files"] != _sizes(place):
+                return None
+            entry = Entry(dict(told["meta"]), open_columns(place))
             os.utime(place / _META)
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         return entry
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
-        """An empty folder to be filled, for ``keep``; whatever is still in it at the end of the block is removed."""
-        self._entries.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._forget_abandoned()
-        folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=self._entries))
+        """An empty folder to be filled, for ``keep``; whatever is still in it at the end of the block is removed.
+
+        NotKept where there can be none.
+        """
+        try:
+            self._entries.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._forget_abandoned()
+            folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=self._entries))
+        except OSError as error:
+            raise NotKept(*error.args) from None
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, folder: Path, name: str, meta: Mapping[str, Any]) -> None:
-        """Make a folder of ``writing`` the entry ``name``, in place of one of before, and let the oldest make room."""
-        descriptor = os.open(folder / _META, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(dict(meta), file)
-        for path in folder.iterdir():
-            # Before the name: after a power cut there is a whole entry or none.
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        """Make a folder of ``writing`` the entry ``name``, in place of one of before, and let the oldest make room.
+
+        NotKept where the disk is full.
+        """
+        try:
+            descriptor = os.open(folder / _META, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump({"files": _sizes(folder), "meta": dict(meta)}, file)
+            for path in folder.iterdir():
+                # Before the name: after a power cut there is a whole entry or none.
+                with path.open("rb") as written:
+                    os.fsync(written.fileno())
+        except OSError as error:
+            raise NotKept(*error.args) from None
         shutil.rmtree(self._entries / name, ignore_errors=True)
         try:
             folder.rename(self._entries / name)
+            self._make_room(name)
         except OSError:
-            return  # another process made the same entry meanwhile
-        self._make_room(name)
+            # Another process made the same entry meanwhile, or is making room too.
+            return
 
     def _make_room(self, newest: str) -> None:
-        entries = [entry for entry in self._entries.iterdir() if not entry.name.startswith(_WRITING)]
-        entries.sort(key=lambda entry: (entry.name == newest, _time(entry / _META)), reverse=True)
-        left = int(os.environ.get(LIMIT_SWITCH) or LIMIT)
-        for entry in entries:
-            left -= sum(_size(path) for path in entry.iterdir())
+        """The newest stays, and what was used last, as far as that is within the limit."""
+        left = self.limit
+        entries = self._entries.glob(f"*/{_META}")
+        for entry in sorted(entries, key=lambda path: (path.parent.name == newest, _time(path)), reverse=True):
+            left -= sum(_sizes(entry.parent).values())
             if left < 0:
-                shutil.rmtree(entry, ignore_errors=True)
+                shutil.rmtree(entry.parent, ignore_errors=True)
 
     def _forget_abandoned(self) -> None:
         for folder in self._entries.glob(f"{_WRITING}*"):
@@ -112,11 +127,9 @@ def _time(path: Path) -> float:
         return 0.0
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+def _sizes(folder: Path) -> dict[str, int]:
+    """The files of an entry, but for what is told of them."""
+    return {path.name: path.stat().st_size for path in folder.iterdir() if path.name != _META}
 
 
 def open_cache(folder: Path | None = None) -> Cache:
@@ -124,13 +137,19 @@ def open_cache(folder: Path | None = None) -> Cache:
     else the user's own cache folder.
 
     Raises Unusable where it cannot be written, or belongs to another or can be written by others: what is read from it
-    is believed, and compiled code in it is run.
+    is believed, and compiled code in it is run. And where ``ANALYSIS_CACHE_BYTES`` is no number.
     """
+    stated = os.environ.get(LIMIT_SWITCH) or str(LIMIT)
+    if not (stated.isascii() and stated.isdigit()):
+        raise Unusable(f"must be a whole number of bytes, not {stated[:40]!r}", file=LIMIT_SWITCH)
     named = folder or os.environ.get(FOLDER_SWITCH) or platformdirs.user_cache_dir(_OWN_NAME, appauthor=False)
     chosen = Path(named)
     kept = chosen / "kept"
     try:
-        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: the mode of parents that mkdir makes is another.
+        for place in (*reversed(chosen.parents), chosen, kept):
+            if not place.exists():
+                place.mkdir(mode=0o700, exist_ok=True)
         found = kept.stat()
         if not os.access(kept, os.W_OK | os.X_OK):
             raise Unusable("cannot be written", file=os.fspath(chosen))
@@ -138,4 +157,4 @@ def open_cache(folder: Path | None = None) -> Cache:
         raise Unusable(f"cannot be written: {error.strerror}", file=os.fspath(chosen)) from None
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022):
         raise Unusable("is no cache of this user's own: others can write in it", file=os.fspath(kept))
-    return Cache(kept)
+    return Cache(kept, int(stated))

@@ -6,8 +6,11 @@ error); 2 nothing was made, and one line says why.
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -264,6 +267,8 @@ class _Bar(Progress):
             self.bar = tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc="reading", file=sys.stderr)
 
     def advance(self, size: int) -> None:
+        if _Stop.asked:
+            raise KeyboardInterrupt
         if self.bar is not None:
             self.bar.update(size)
 
@@ -277,18 +282,50 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    _Stop.listen()
     try:
         status = cli.main(arguments, prog_name="analysis", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        _Stop.end()
     except Unusable as error:
         _refuse(str(error))
     except click.ClickException as error:
         _refuse(" ".join(error.format_message().split()))
     except OSError as error:
         _refuse(f"standard output cannot be written: {error.strerror}")
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("analysis: stopped", err=True)
-        sys.exit(130)
+    except Exception:
+        if _Stop.asked:
+            _Stop.end()
+        raise
+    if _Stop.asked:
+        _Stop.end()
     sys.exit(status if isinstance(status, int) else OK)
+
+
+class _Stop:
+    """Ctrl-C, also where Python loses it: raised while an object is deleted, or a class is made, it is only printed."""
+
+    asked = False
+
+    @classmethod
+    def listen(cls) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, cls._interrupted)
+
+    @classmethod
+    def _interrupted(cls, *_: object) -> NoReturn:
+        cls.asked = True
+        raise KeyboardInterrupt
+
+    @classmethod
+    def end(cls) -> NoReturn:
+        """End with 130, after what is done at every exit. Python itself would end with another status where the signal
+        came while code was made from text, as numba does.
+        """
+        click.echo("analysis: stopped", err=True)
+        sys.stdout.flush()
+        atexit._run_exitfuncs()
+        os._exit(130)
 
 
 def _refuse(line: str) -> NoReturn:

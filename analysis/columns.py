@@ -7,6 +7,7 @@ two of them, its bytes and where each ends. Knows nothing of what the columns me
 from __future__ import annotations
 
 import os
+import tokenize
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -24,6 +25,10 @@ Columns = dict[str, Column]
 _HEADER = 128
 _LARGE = 2**20
 _TEXTS, _BOUNDS, _GIVEN = ".text", ".bounds", ".given"
+
+
+class NotKept(OSError):
+    """Nothing more can be written: the disk is full, or the folder may not be written."""
 
 
 class MemoryColumns:
@@ -54,7 +59,13 @@ class FileColumns:
         self._made: dict[str, int] = {}
 
     def append(self, block: Mapping[str, Column]) -> None:
-        """Rows more; every block has the same columns. OSError where the disk is full."""
+        """Rows more; every block has the same columns. NotKept where the disk is full."""
+        try:
+            self._append(block)
+        except OSError as error:
+            raise NotKept(*error.args) from None
+
+    def _append(self, block: Mapping[str, Column]) -> None:
         for name, column in block.items():
             if isinstance(column, np.ndarray):
                 self._write(name, column)
@@ -70,18 +81,22 @@ class FileColumns:
             self._write(name + _GIVEN, column.is_valid().to_numpy(zero_copy_only=False))
 
     def finish(self) -> Columns:
-        for file, dtype in self._files.values():
-            rows = (file.tell() - _HEADER) // dtype.itemsize
-            file.seek(0)
-            file.write(_header(dtype, rows))
-            file.close()
-        self._files.clear()
+        """All columns, whole."""
+        try:
+            for file, dtype in self._files.values():
+                rows = (file.tell() - _HEADER) // dtype.itemsize
+                file.seek(0)
+                file.write(_header(dtype, rows))
+        except OSError as error:
+            raise NotKept(*error.args) from None
+        self.close()
         return open_columns(self._folder)
 
     def close(self) -> None:
-        """Give up; harmless where it was finished."""
+        """Let go of the files, finished or not."""
         for file, _ in self._files.values():
             file.close()
+        self._files.clear()
 
     def _write(self, name: str, column: NDArray[Any]) -> None:
         if name not in self._files:
@@ -111,6 +126,8 @@ def open_columns(folder: Path) -> Columns:
             columns[text] = _text(array, arrays.get(text + _TEXTS), arrays.get(text + _GIVEN))
         elif not name.endswith((_TEXTS, _GIVEN)):
             columns[name] = array
+        elif name.rpartition(".")[0] + _BOUNDS not in arrays:
+            raise ValueError(f"{name} without its other half")
     return columns
 
 
@@ -118,7 +135,11 @@ def _mapped(path: Path) -> NDArray[Any]:
     with path.open("rb") as file:
         if npy.read_magic(file) != (1, 0):
             raise ValueError(f"{path.name} is of another version")
-        (rows,), _, dtype = npy.read_array_header_1_0(file)
+        try:
+            (rows,), _, dtype = npy.read_array_header_1_0(file)
+        except (SyntaxError, TypeError, tokenize.TokenError) as error:
+            # What numpy's reading of a header makes of some that are damaged.
+            raise ValueError(f"{path.name} has no header: {error}") from None
         if file.tell() + dtype.itemsize * rows != path.stat().st_size:
             raise ValueError(f"{path.name} is cut")
         return np.asarray(np.memmap(file, dtype, "r", file.tell(), (rows,))) if rows else np.empty(0, dtype)
@@ -145,25 +166,22 @@ def scratch(count: int, dtype: Any) -> NDArray[Any]:
         return np.empty(count, dtype)
 
 
-def order_of(heads: Iterable[NDArray[np.uint64]], count: int, folder: Path) -> NDArray[np.uint64]:
+def order_of(heads: Iterable[NDArray[np.uint64]], count: int) -> NDArray[np.uint64]:
     """``count`` rows in the order of their heads, numbers of 32 bits that are given block by block.
 
     Each is a row's head in the upper half, and in the lower half its number; so many rows as 32 bits can count. They
-    lie in a mapped file in ``folder`` and are sorted in place, so that they take no memory.
+    are sorted in place, in a mapped file where they are many, so that they take no memory.
     """
     if count >= 2**32:
         raise ValueError("more than 2^32 rows")
-    if not count:
-        return np.empty(0, np.uint64)
-    with (folder / "order").open("w+b", buffering=0) as file:
-        begin = 0
-        for block in heads:
-            rows = np.arange(begin, begin + len(block), dtype=np.uint64)
-            file.write((block << np.uint64(32) | rows).data)
-            begin += len(block)
-        order = np.memmap(file, np.uint64, "r+", shape=(count,))
+    order = scratch(count, np.uint64)
+    begin = 0
+    for block in heads:
+        end = begin + len(block)
+        order[begin:end] = block << np.uint64(32) | np.arange(begin, end, dtype=np.uint64)
+        begin = end
     order.sort()
-    return np.asarray(order)
+    return order
 
 
 def row_numbers(order: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -43,7 +43,7 @@ def write_parquet(snapshot: Snapshot, path: Path) -> int:
     keys = snapshot.keys
     try:
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as scratch:
-            order = order_of((_heads(_ids(names)) for names in _names(keys)), len(keys), Path(scratch))
+            order = order_of((_heads(_ids(names)) for names in _names(keys)), len(keys))
             part = Path(scratch) / path.name
             schema = _schema(snapshot)
             with pq.ParquetWriter(part, schema, compression="zstd", compression_level=1) as writer:

@@ -7,8 +7,6 @@ keys that a number made from their names puts side by side. Knows Redis; weighs 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -37,17 +35,12 @@ def changes_between(before: Snapshot, after: Snapshot) -> pd.DataFrame:
     another encoding, or another order of a set, is no change. A value over 64 MiB in the file that was written
     differently, and one that cannot be read, has ``value_changed`` missing.
     """
-    with TemporaryDirectory(prefix="analysis-changes-") as scratch:
-        parts = list(_parts(before, after, Path(scratch)))
-    found = concat("changes", parts)
+    found = concat("changes", _parts(before, after))
     return found.sort_values(["offset_before", "offset_after"], kind="stable", ignore_index=True)
 
 
-def _parts(before: Snapshot, after: Snapshot, folder: Path) -> Iterator[pd.DataFrame]:
-    sides = [(before, folder / "before"), (after, folder / "after")]
-    for _, place in sides:
-        place.mkdir()
-    one, two = (order_of(_heads(side), len(side.keys), place) for side, place in sides)
+def _parts(before: Snapshot, after: Snapshot) -> Iterator[pd.DataFrame]:
+    one, two = (order_of(_heads(side), len(side.keys)) for side in (before, after))
     begin = other = 0
     while begin < len(one) or other < len(two):
         # Up to the end of a head, so that equal names are never in different parts.

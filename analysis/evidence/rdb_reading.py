@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from analysis.cache import Cache
-from analysis.columns import Columns, FileColumns, MemoryColumns
+from analysis.columns import Columns, FileColumns, MemoryColumns, NotKept
 from analysis.evidence.crc64 import Register
 from analysis.evidence.rdb_blocks import Walk
 from analysis.evidence.rdb_values import Buffer
@@ -56,23 +56,33 @@ def read_large(walk: Callable[[], Walk], cache: Cache | None, name: str, progres
 
     Where the disk is full or may not be written, the columns are in memory, and that is said.
     """
+    if cache and (entry := cache.find(name)):
+        return Told(**entry.meta), entry.columns
     try:
-        if cache is None:
-            with TemporaryDirectory(prefix="analysis-columns-", ignore_cleanup_errors=True) as folder:
-                columns = FileColumns(Path(folder))
-                # A file that is mapped stays until it is let go, whatever becomes of its name.
-                return _follow(walk(), columns, progress), columns.finish()
-        if entry := cache.find(name):
-            return Told(**entry.meta), entry.columns
-        with cache.writing() as place:
-            columns = FileColumns(place)
-            told = _follow(walk(), columns, progress, hashed=True)
-            whole = columns.finish()
-            cache.keep(place, name, asdict(told))
+        with cache.writing() if cache else _aside() as folder:
+            columns = FileColumns(folder)
+            try:
+                told = _follow(walk(), columns, progress, hashed=cache is not None)
+                whole = columns.finish()
+            finally:
+                columns.close()
+            if cache:
+                cache.keep(folder, name, asdict(told))
             return told, whole
-    except OSError as error:
+    except NotKept as error:
         progress.say(f"nothing can be kept on disk ({error.strerror}): reading into memory")
-        return read_small(walk(), progress)
+        return read_small(walk(), Progress())
+
+
+@contextmanager
+def _aside() -> Iterator[Path]:
+    """A folder for once. What is mapped of it stays until it is let go, whatever becomes of its name."""
+    try:
+        folder = TemporaryDirectory(prefix="analysis-columns-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise NotKept(*error.args) from None
+    with folder as name:
+        yield Path(name)
 
 
 def fingerprint(path: Path, buffer: Buffer) -> str:
