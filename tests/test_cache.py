@@ -571,9 +571,7 @@ def full(*arguments: object) -> None:
 
 
 @pytest.mark.usefixtures("as_large")
-@pytest.mark.parametrize(
-    "failing", ["analysis.columns.FileColumns._write", "analysis.columns._header", "os.fsync"]
-)
+@pytest.mark.parametrize("failing", ["analysis.columns.FileColumns._write", "analysis.columns._header", "os.fsync"])
 def test_full_disk_is_said_and_read_into_memory(
     path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
