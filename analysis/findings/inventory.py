@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+# The sooner they stand here, the more their word on a task's name and state counts.
+_WITNESSES = ("result", "message", "log", "job record")
 COLUMNS = ["task_id", "name", "state", "first_at", "last_at", "seen_in"]
 
 
@@ -19,10 +21,10 @@ def known_tasks(tasks: pd.DataFrame, messages: pd.DataFrame, jobs: pd.DataFrame,
     named = events.loc[events["task_id"].notna()]
     testimony = pd.concat(
         [
-            _testimony(tasks, tasks["name"], tasks["status"], tasks["stored_at"], "result", 0),
-            _testimony(messages, messages["name"], messages["state"], messages["reserved_at"], "message", 1),
-            _testimony(jobs, None, jobs["status"], jobs["created_at"], "job record", 3),
-            _testimony(named, named["name"], named["kind"], named["at"], "log", 2),
+            _testimony(tasks, tasks["name"], tasks["status"], tasks["stored_at"], "result"),
+            _testimony(messages, messages["name"], messages["state"], messages["reserved_at"], "message"),
+            _testimony(jobs, None, jobs["status"], jobs["created_at"], "job record"),
+            _testimony(named, named["name"], named["kind"], named["at"], "log"),
         ],
         ignore_index=True,
     )
@@ -30,21 +32,27 @@ def known_tasks(tasks: pd.DataFrame, messages: pd.DataFrame, jobs: pd.DataFrame,
         return pd.DataFrame(columns=COLUMNS)
     ordered = testimony.sort_values(["rank", "at"], ascending=[True, False], na_position="last", kind="stable")
     groups = ordered.groupby("task_id", sort=False)
+    # Each witness once for a task, as a bit: there are few different sets of them, each of which is put into words
+    # once.
+    once = ordered.loc[~ordered[["task_id", "rank"]].duplicated()]
+    seen = (2 ** once["rank"]).groupby(once["task_id"], sort=False).sum()
+    in_words = {bits: ", ".join(n for rank, n in enumerate(_WITNESSES) if bits >> rank & 1) for bits in seen.unique()}
     table = pd.DataFrame(
         {
             "name": groups["name"].first(),
             "state": groups["state"].first(),
             "first_at": groups["at"].min(),
             "last_at": groups["at"].max(),
-            "seen_in": groups["witness"].agg(lambda names: ", ".join(dict.fromkeys(names))),
+            "seen_in": seen.map(in_words),
         }
     )
     return table.reset_index().sort_values(["last_at", "task_id"], na_position="first", ignore_index=True)[COLUMNS]
 
 
 def _testimony(
-    rows: pd.DataFrame, name: pd.Series | None, state: pd.Series, at: pd.Series, witness: str, rank: int
+    rows: pd.DataFrame, name: pd.Series | None, state: pd.Series, at: pd.Series, witness: str
 ) -> pd.DataFrame:
-    table = pd.DataFrame({"task_id": rows["task_id"], "state": state, "at": at, "witness": witness, "rank": rank})
-    table["name"] = name if name is not None else pd.Series(pd.NA, index=rows.index, dtype="str")
+    rank = _WITNESSES.index(witness)
+    table = pd.DataFrame({"task_id": rows["task_id"], "state": state.astype("str"), "at": at, "rank": rank})
+    table["name"] = name.astype("str") if name is not None else pd.Series(pd.NA, index=rows.index, dtype="str")
     return table.loc[table["task_id"].notna()]
