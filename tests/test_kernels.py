@@ -25,6 +25,7 @@ from analysis.evidence.rdb import Snapshot, read_rdb
 from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.progress import Progress
 from tests.evidence import rdb_writer as w
+from tests.evidence.edits import EDITS, Edit, edited
 from tests.evidence.rdb_layouts import LAYOUTS, TIMED_HASHES
 from tests.evidence.rdb_writer import Rdb
 
@@ -118,36 +119,15 @@ def test_both_builds_read_many_keys_alike(tmp_path: Path) -> None:
 
 SEEDED = ("alltypes", "celery", "hash_field_ttl", "lru", "functions")
 SEEDS = [path.read_bytes() for path in FILES if path.stem in SEEDED]
-EDIT = st.tuples(
-    st.sampled_from(["set", "cut", "insert", "remove", "copy"]),
-    st.integers(0, 2**20),
-    st.binary(min_size=1, max_size=12)
-    | st.sampled_from(
-        [b"\x81" + b"\xff" * 8, b"\x81\x7f" + b"\xff" * 7, b"\xc3\xbf\xff\xbf\xff", b"\x80\xff\xff\xff\xff"]
-    ),
-)
 
 
 @pytest.mark.skipif(not SEEDS, reason="the corpus is not beside the repository")
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(seed=st.sampled_from(SEEDS or [b""]), edits=st.lists(EDIT, min_size=1, max_size=4))
+@given(seed=st.sampled_from(SEEDS or [b""]), edits=EDITS)
 def test_both_builds_say_the_same_of_any_damage(
-    tmp_path_factory: pytest.TempPathFactory, seed: bytes, edits: list[Any]
+    tmp_path_factory: pytest.TempPathFactory, seed: bytes, edits: list[Edit]
 ) -> None:
-    data = bytearray(seed)
-    for how, where, octets in edits:
-        place = 9 + where % max(1, len(data) - 9)
-        match how:
-            case "set":
-                data[place : place + len(octets)] = octets
-            case "cut":
-                del data[place:]
-            case "insert":
-                data[place:place] = octets
-            case "remove":
-                del data[place : place + len(octets)]
-            case "copy":
-                data[place:place] = data[place : place + 40]
+    data = edited(seed, edits)
     path = tmp_path_factory.getbasetemp() / "edited.rdb"
     path.unlink(missing_ok=True)
     path.write_bytes(data)

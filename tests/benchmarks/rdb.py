@@ -267,6 +267,8 @@ def main() -> None:
     if given.run:
         CONTENDERS[given.run[0]](Path(given.run[1]))
         return
+    if lacking := [name for name in ("rdb", "orjson", "rdbtools") if not importlib.util.find_spec(name)]:
+        raise SystemExit(f"the peers are not here ({', '.join(lacking)}): pip install -e '.[bench]'")
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)

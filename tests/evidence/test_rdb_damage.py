@@ -17,6 +17,7 @@ from analysis.evidence.rdb import Snapshot, read_rdb
 from analysis.evidence.rdb_values import ValueUnreadable
 from tests.evidence import rdb_writer as w
 from tests.evidence.conftest import Read
+from tests.evidence.edits import EDITS, Edit, edited
 from tests.evidence.rdb_layouts import LAYOUTS, MANY, PAIRS, TIMED_HASHES
 from tests.evidence.rdb_writer import Rdb
 
@@ -277,30 +278,11 @@ SEEDS += [
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus"
 SEEDS += [path.read_bytes() for path in sorted(CORPUS.glob("*/hash_field_ttl.rdb"))]
 
-EDIT = st.tuples(
-    st.sampled_from(["set", "cut", "insert", "remove", "copy"]),
-    st.integers(0, 2**20),
-    st.binary(min_size=1, max_size=12),
-)
-
 
 @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(seed=st.sampled_from(SEEDS), edits=st.lists(EDIT, min_size=1, max_size=4))
-def test_no_edit_of_a_snapshot_raises(tmp_path_factory: pytest.TempPathFactory, seed: bytes, edits: list[Any]) -> None:
-    data = bytearray(seed)
-    for how, where, octets in edits:
-        place = 9 + where % max(1, len(data) - 9)
-        match how:
-            case "set":
-                data[place : place + len(octets)] = octets
-            case "cut":
-                del data[place:]
-            case "insert":
-                data[place:place] = octets
-            case "remove":
-                del data[place : place + len(octets)]
-            case "copy":
-                data[place:place] = data[place : place + 40]
+@given(seed=st.sampled_from(SEEDS), edits=EDITS)
+def test_no_edit_of_a_snapshot_raises(tmp_path_factory: pytest.TempPathFactory, seed: bytes, edits: list[Edit]) -> None:
+    data = edited(seed, edits)
     path = tmp_path_factory.getbasetemp() / "edited.rdb"
     path.unlink(missing_ok=True)
     path.write_bytes(data)
