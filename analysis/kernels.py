@@ -54,8 +54,11 @@ ENTRIES = {
     "rdb_compare.same_values": "source number source number numbers numbers numbers numbers numbers",
     "slicer.slice_results": "source number numbers numbers number number room numbers room numbers room",
 }
-COMPILED_FROM = 24 * 2**20
-"""Bytes of a snapshot from which on the compiled build is the faster one, its start included (measured)."""
+COMPILED_FROM = 16 * 2**20
+"""Bytes of a snapshot from which on machine code is used. Measured (``tests/benchmarks/rdb.py --change``), its start
+included: with the results decoded it is the faster one from some 6 MB on, without them from some 50 MB on. In between
+stands what a person waits for anyway, less the first compile.
+"""
 
 SWITCH = "ANALYSIS_KERNELS"
 _COMPLETE = "complete"
@@ -216,9 +219,10 @@ def _build(folder: Path) -> dict[Kernel, Any]:
         packed, *_ = modules = _modules()
         names: dict[str, Any] = {"uint64": numba.uint64, **_words(numba)}
         own: Any
-        for own in (_place, _copy, _word_at, _same, _first_byte, _copy_over, _copy_run):
+        for own in (_place, _copy, _word_at, _same, _first_byte, _copy_over, _lzf_expand):
             name = own.__name__.removeprefix("_")
-            names[name] = njit(nogil=True, _nrt=False, inline="always")(_with_names(own, names))
+            how = {"cache": True} if own is _lzf_expand else {"inline": "always"}
+            names[name] = njit(nogil=True, _nrt=False, **how)(_with_names(own, names))
             if name in vars(packed):
                 built[vars(packed)[name]] = names[name]
         for module in modules:
@@ -331,12 +335,46 @@ def _copy_over(target, to, source, at, size):  # type: ignore[no-untyped-def]
         store_word(target, to + step, load_word(source, at + step))  # type: ignore[name-defined]  # noqa: F821
 
 
-def _copy_run(target, to, back, size):  # type: ignore[no-untyped-def]
-    if size < 0 or back < 1 or to < back or size > len(target) - to:
+def _lzf_expand(source, at, end, target, limit):  # type: ignore[no-untyped-def]
+    if at < 0 or end > len(source) or limit > len(target):
         raise IndexError
-    if back >= 8 and size <= len(target) - to - 8:
-        for step in range(0, size, 8):
-            store_word(target, to + step, load_word(target, to + step - back))  # type: ignore[name-defined]  # noqa: F821
-        return
-    for step in range(size):
-        target[place(to + step)] = target[place(to + step - back)]  # type: ignore[name-defined]  # noqa: F821
+    made = 0
+    while at < end and made < limit:
+        control = 0 + source[place(at)]  # type: ignore[name-defined]  # noqa: F821
+        at += 1
+        if control < 32:
+            run = control + 1
+            if run > end - at:
+                return -1, at
+            size = run if run <= limit - made else limit - made
+            if size <= len(target) - made - 8 and size <= len(source) - at - 8:
+                for step in range(0, size, 8):
+                    store_word(target, made + step, load_word(source, at + step))  # type: ignore[name-defined]  # noqa: F821
+            else:
+                for step in range(size):
+                    target[place(made + step)] = source[place(at + step)]  # type: ignore[name-defined]  # noqa: F821
+            at += run
+            made += run
+            continue
+        run = control >> 5
+        if run == 7:
+            if at >= end:
+                return -1, at
+            run += source[place(at)]  # type: ignore[name-defined]  # noqa: F821
+            at += 1
+        run += 2
+        if at >= end:
+            return -1, at
+        back = (control & 31) * 256 + source[place(at)] + 1  # type: ignore[name-defined]  # noqa: F821
+        at += 1
+        if back > made:
+            return -1, at
+        size = run if run <= limit - made else limit - made
+        if back >= 8 and size <= len(target) - made - 8:
+            for step in range(0, size, 8):
+                store_word(target, made + step, load_word(target, made + step - back))  # type: ignore[name-defined]  # noqa: F821
+        else:
+            for step in range(size):
+                target[place(made + step)] = target[place(made + step - back)]  # type: ignore[name-defined]  # noqa: F821
+        made += run
+    return made, at

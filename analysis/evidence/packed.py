@@ -48,17 +48,50 @@ def copy_over(target: Room, to: int, source: Bytes, at: int, size: int) -> None:
     target[to : to + size] = source[at : at + size]
 
 
-def copy_run(target: Room, to: int, back: int, size: int) -> None:
-    """``size`` bytes from ``back`` before ``to``, each as it then is: a run may reach into what it writes itself.
+def lzf_expand(source: Bytes, at: int, end: int, target: Room, limit: int) -> tuple[int, int]:
+    """Decompress ``source[at:end]`` until ``limit`` bytes are in ``target``: (bytes made, where the source was left).
 
-    Behind them, up to eight bytes of ``target`` may be lost.
+    Of a string of ``limit`` bytes it is sound where exactly ``limit`` were made and the source was used up. More than
+    ``limit`` says that the last run would have gone on (nothing is written there); BAD that the bytes are no LZF. What
+    ``target`` holds behind what was made may be lost.
     """
-    while size > 0:
-        step = back if back < size else size
-        target[to : to + step] = target[to - back : to - back + step]
-        to += step
-        size -= step
-        back += step
+    made = 0
+    while at < end and made < limit:
+        control = source[at]
+        at += 1
+        if control < 32:
+            run = control + 1
+            if run > end - at:
+                return BAD, at
+            step = run if run <= limit - made else limit - made
+            target[made : made + step] = source[at : at + step]
+            at += run
+            made += run
+            continue
+        run = control >> 5
+        if run == 7:
+            if at >= end:
+                return BAD, at
+            run += source[at]
+            at += 1
+        run += 2
+        if at >= end:
+            return BAD, at
+        back = (control & 31) * 256 + source[at] + 1
+        at += 1
+        if back > made:
+            return BAD, at
+        over = run - (limit - made) if run > limit - made else 0
+        run -= over
+        # A run may reach into what it writes itself: what is there is copied, and then twice as much is there.
+        while run > 0:
+            step = back if back < run else run
+            target[made : made + step] = target[made - back : made - back + step]
+            made += step
+            run -= step
+            back += step
+        made += over
+    return made, at
 
 
 def word_at(source: Bytes, at: int) -> int:
@@ -96,42 +129,6 @@ def unsigned(source: Bytes, at: int, width: int) -> int:
         last -= 1
         value = value * 256 + source[last]
     return value
-
-
-def lzf_expand(source: Bytes, at: int, end: int, target: Room, limit: int) -> tuple[int, int]:
-    """Decompress ``source[at:end]`` until ``limit`` bytes are in ``target``: (bytes made, where the source was left).
-
-    Of a string of ``limit`` bytes it is sound where exactly ``limit`` were made and the source was used up. More than
-    ``limit`` says that the last run would have gone on (nothing is written there); BAD that the bytes are no LZF.
-    """
-    made = 0
-    while at < end and made < limit:
-        control = 0 + source[place(at)]
-        at += 1
-        if control < 32:
-            run = control + 1
-            if run > end - at:
-                return BAD, at
-            copy_over(target, made, source, at, run if run <= limit - made else limit - made)
-            at += run
-            made += run
-            continue
-        run = control >> 5
-        if run == 7:
-            if at >= end:
-                return BAD, at
-            run += source[place(at)]
-            at += 1
-        run += 2
-        if at >= end:
-            return BAD, at
-        back = (control & 31) * 256 + source[place(at)] + 1
-        at += 1
-        if back > made:
-            return BAD, at
-        copy_run(target, made, back, run if run <= limit - made else limit - made)
-        made += run
-    return made, at
 
 
 def listpack_entry(source: Bytes, at: int, end: int) -> tuple[int, int, int, int]:
