@@ -28,6 +28,8 @@ INTEGER = "Int64"
 REAL = "float64"
 FLAG = "boolean"
 OBJECT = "object"
+TEXTS = pd.ArrowDtype(pa.large_list(pa.large_string()))
+"""A list of texts in each row, which comes out as Python's own; missing = not told."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Column:
     """One column of a frame. ``unit`` is empty where the meaning says it all."""
 
     name: str
-    dtype: str
+    dtype: Any
     meaning: str
     unit: str = ""
 
@@ -140,16 +142,29 @@ FRAMES: dict[str, tuple[Column, ...]] = {
     ),
     # a row is a write command that some witness saw
     "commands": (
-        *_where(snapshot=False),
-        Column("source", TEXT, "evidence file, relative to the case"),
-        Column("offset", INTEGER, "where in the source: byte, or number of the entry"),
+        *_where(snapshot=False, dtype=WORD),
+        Column("source", WORD, "evidence file, relative to the case"),
+        Column("witness", WORD, "append-only file, replication backlog, MONITOR log, keyspace log, slowlog or ACL LOG"),
+        Column("offset", INTEGER, "where in the source: byte, line, or number of the entry"),
         Column("not_before", TIME, "earliest time it can have run"),
         Column("not_after", TIME, "latest time it can have run"),
         Column("db", INTEGER, "database; missing where the source does not say"),
-        Column("verb", TEXT, "as spelled in the source"),
-        Column("keys", OBJECT, "list of the keys it names"),
-        Column("client", TEXT, "address of the client"),
-        Column("client_name", TEXT, "name the client had given itself"),
+        Column("verb", WORD, "as spelled in the source; of a notification the event's name"),
+        Column("keys", TEXTS, "the keys it names; of KEYS and SCAN the pattern"),
+        Column("expires_at", TIME, "expiry that it writes, where it is written as a time"),
+        Column("ttl", INTEGER, "time to live that it writes, where it is written so", "ms"),
+        Column("detail", TEXT, "what else of its arguments tells: other database, option, host, channel, field"),
+        Column("transaction", INTEGER, "number of the MULTI it stands in, within its source; missing = none"),
+        Column("due_at", TIME, "expiry that the key had until then; missing = none, or not known"),
+        Column(
+            "payload_at", INTEGER, "where the content it wrote, or took away, begins; read by Case.content", "bytes"
+        ),
+        Column("removed_by", WORD, "who took a key away: expiry, eviction, client or script; missing = it takes none"),
+        Column("or_by", WORD, "who else it can have been; missing = nobody"),
+        Column("client", WORD, "address of the client"),
+        Column("client_name", WORD, "name the client had given itself"),
+        Column("user", WORD, "ACL user of the client"),
+        Column("task_id", TEXT, "task (or group) that its first key, or its content, belongs to"),
     ),
     # a row is a log line that says something
     "events": (
@@ -240,10 +255,17 @@ FRAMES: dict[str, tuple[Column, ...]] = {
     "cleanup": (
         Column("file", TEXT, "relative to the source tree"),
         Column("line", INTEGER, "from 1"),
-        Column("function", TEXT, "where it stands"),
-        Column("call", TEXT, "what it calls"),
-        Column("pattern", TEXT, "keys it takes, as far as that is literal"),
-        Column("settings", TEXT, "settings it reads"),
+        Column("function", TEXT, "function or class.method it stands in; of a script or a setting empty"),
+        Column("call", TEXT, "the call, command or setting, as written"),
+        Column(
+            "does",
+            WORD,
+            "deletes, expires, flushes, renames, forgets, purges, searches (KEYS, SCAN) or sets (a setting)",
+        ),
+        Column("pattern", TEXT, "keys it takes as Redis would match them, * where they are not literal; missing = all"),
+        Column("seconds", REAL, "TTL or retention that it writes; 0 = none, or at once", "s"),
+        Column("reached", TEXT, "how it is reached: route, task, schedule, script; missing = nothing leads to it"),
+        Column("settings", TEXT, "setting it writes, or that its pattern and times come from"),
     ),
     # a row is a file of the case
     "evidence": (

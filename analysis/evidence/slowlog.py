@@ -44,7 +44,7 @@ def read_slowlog(path: Path, *, source: str, server: str = "") -> pd.DataFrame:
         raise Unusable("holds no list of entries: not an answer to SLOWLOG GET", file=path.name)
     rows = [row for number, entry in enumerate(answer) if (row := _row(_entry(entry), number))]
     rows.sort(key=lambda row: row["offset"])
-    return frame("commands", [{"server": server, "source": source, **row} for row in rows])
+    return frame("commands", [{"server": server, "source": source, "witness": "slowlog", **row} for row in rows])
 
 
 def _entry(entry: Any) -> dict[str, Any]:
