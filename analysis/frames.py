@@ -159,7 +159,11 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column(
             "payload_at", INTEGER, "where the content it wrote, or took away, begins; read by Case.content", "bytes"
         ),
-        Column("removed_by", WORD, "who took a key away: expiry, eviction, client or script; missing = it takes none"),
+        Column(
+            "removed_by",
+            WORD,
+            "who took keys away: expiry, eviction, client, script, unknown; missing = nobody",
+        ),
         Column("or_by", WORD, "who else it can have been; missing = nobody"),
         Column("client", WORD, "address of the client"),
         Column("client_name", WORD, "name the client had given itself"),
@@ -391,6 +395,17 @@ _STRINGS = pd.StringDtype("pyarrow", na_value=np.nan)
 def moments(numbers: NDArray[np.int64]) -> pd.Series:
     """A column of times from microseconds since 1970, over the same memory; the smallest number = missing."""
     return pd.Series(pd.DatetimeIndex(numbers.view("datetime64[us]"), copy=False).tz_localize("UTC"), copy=False)
+
+
+def in_micros(times: pd.Series) -> NDArray[np.int64]:
+    """The numbers of a column of times (``moments``)."""
+    numbers: NDArray[np.int64] = times.dt.tz_localize(None).to_numpy(dtype="datetime64[us]").view(np.int64)
+    return numbers
+
+
+def micros_of(moment: pd.Timestamp) -> int:
+    """A time as a column of times holds it."""
+    return int(moment.as_unit("us").to_datetime64().astype(np.int64))
 
 
 def words(codes: NDArray[np.signedinteger[Any]], names: Iterable[str]) -> pd.Series:

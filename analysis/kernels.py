@@ -40,6 +40,7 @@ MODULES = (
     "analysis.evidence.rdb_text",
     "analysis.evidence.rdb_compare",
     "analysis.evidence.texts_kernel",
+    "analysis.evidence.resp_kernel",
     "analysis.celery.slicer",
 )
 # What is called from Python, with the kinds of its arguments; all else is compiled into these.
@@ -51,6 +52,8 @@ ENTRIES = {
     "texts_kernel.take_texts": "source bounds numbers room numbers",
     "texts_kernel.split_texts": "source bounds numbers source room numbers numbers",
     "texts_kernel.hash_texts": "source bounds numbers numbers",
+    "resp_kernel.walk_commands": "source number numbers numbers numbers numbers",
+    "resp_kernel.gather": "source numbers number room numbers",
     "rdb_compare.same_values": "source number source number numbers numbers numbers numbers numbers",
     "slicer.slice_results": "source number numbers numbers number number room numbers room numbers room",
 }

@@ -15,13 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.cache import Cache
 from analysis.errors import Unusable
 from analysis.evidence.rdb_blocks import Walk, keys_frame
 from analysis.evidence.rdb_reading import fingerprint, read_large, read_small
-from analysis.evidence.rdb_values import Buffer, Value, decode_field_expiries, decode_value
+from analysis.evidence.rdb_values import Buffer, Value, decode_field_expiries, decode_string, decode_value
 from analysis.kernels import COMPILED_FROM, Kernels, kernels_for
 from analysis.progress import Progress
 
@@ -87,6 +88,20 @@ class Snapshot:
         of (ID, list of (field, value)) of a stream.
         """
         return decode_value(self._buffer, self.size, int(offset), valkey=self._valkey)
+
+    def name(self, offset: int) -> bytes:
+        """The key at ``offset`` as it is, where the frame shows bytes that are not UTF-8 as ``\\xNN``."""
+        return decode_string(self._buffer, self.size, int(offset) + 1)
+
+    def type_byte(self, offset: int) -> int:
+        """The type of the entry at ``offset``, by the number in the file."""
+        return self._buffer[int(offset)]
+
+    def is_entry(self, offset: int) -> bool:
+        """Whether an entry begins at ``offset``."""
+        offsets = self.keys["offset"].to_numpy(dtype=np.int64)
+        place = int(np.searchsorted(offsets, offset))
+        return place < len(offsets) and int(offsets[place]) == offset
 
     def field_expiries(self, offset: int) -> dict[bytes, int]:
         """The fields of a hash that expire on their own: field → milliseconds since 1970. Raises ValueUnreadable."""

@@ -19,6 +19,7 @@ from analysis.evidence import rdb_kernel as kernel
 from analysis.evidence import rdb_layout as layout
 from analysis.evidence.rdb_text import gather_names
 from analysis.evidence.rdb_values import Buffer, ValueUnreadable, decode_string
+from analysis.evidence.texts import decoded, decoded_texts
 from analysis.frames import counts, frame, moments, repeated, text, words
 from analysis.kernels import Kernels
 
@@ -190,24 +191,11 @@ class _Names:
             self._texts = self._kernels.room(max(2 * len(self._texts), detail))
         ends = np.zeros(done + 1, np.int64)
         ends[1:] = np.frombuffer(self._ends, np.int64, done)
-        return _as_text(ends, np.frombuffer(self._texts, np.uint8, detail).tobytes()), done
+        return decoded_texts(ends, np.frombuffer(self._texts, np.uint8, detail).tobytes()), done
 
 
 def _unknown(code: int) -> str:
     return f"unknown {'opcode' if code >= kernel.SLOT_IMPORT else 'type'} {code}, whose length cannot be known"
-
-
-def decoded(raw: bytes) -> str:
-    """Bytes as text, as everywhere in the kit."""
-    return raw.decode("utf-8", "backslashreplace")
-
-
-def _as_text(ends: Numbers, octets: bytes) -> pa.Array:
-    found = pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(octets)])
-    try:
-        return found.cast(pa.large_string())
-    except pa.ArrowInvalid:
-        return pa.array([decoded(one) for one in found.to_pylist()], pa.large_string())
 
 
 def _times(rows: Numbers) -> Numbers:

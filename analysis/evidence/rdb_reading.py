@@ -59,7 +59,7 @@ def read_large(walk: Callable[[], Walk], cache: Cache | None, name: str, progres
     if cache and (entry := cache.find(name)):
         return Told(**entry.meta), entry.columns
     try:
-        with cache.writing() if cache else _aside() as folder:
+        with cache.writing() if cache else aside() as folder:
             columns = FileColumns(folder)
             try:
                 told = _follow(walk(), columns, progress, hashed=cache is not None)
@@ -75,7 +75,7 @@ def read_large(walk: Callable[[], Walk], cache: Cache | None, name: str, progres
 
 
 @contextmanager
-def _aside() -> Iterator[Path]:
+def aside() -> Iterator[Path]:
     """A folder for once. What is mapped of it stays until it is let go, whatever becomes of its name."""
     try:
         folder = TemporaryDirectory(prefix="analysis-columns-", ignore_cleanup_errors=True)

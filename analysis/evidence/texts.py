@@ -54,6 +54,20 @@ def hashes(texts: pa.Array, seeds: Any) -> NDArray[np.uint64]:
     return np.frombuffer(out, np.int64).astype(np.uint64)
 
 
+def decoded(raw: bytes) -> str:
+    """Bytes as text, as everywhere in the kit: those that are not UTF-8 as ``\\xNN``."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def decoded_texts(ends: Rows, octets: bytes) -> pa.Array:
+    """The texts in ``octets``, each from where the one before ends, the first from 0: ``ends`` begins with 0."""
+    found = pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(octets)])
+    try:
+        return found.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return pa.array([decoded(one) for one in found.to_pylist()], pa.large_string())
+
+
 def _parts(texts: pa.Array) -> tuple[Kernels, Any, Any]:
     _, bounds, octets = texts.buffers()
     places = np.frombuffer(bounds, np.int64, len(texts) + 1, 8 * texts.offset)

@@ -1,0 +1,85 @@
+"""When the commands of one stream ran, between which bounds: they stand in the order in which they ran.
+
+In: for some commands the earliest and the latest time, in µs since 1970. Out: both for all of them. Does not know where
+a time comes from.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.columns import scratch
+
+Numbers = NDArray[np.int64]
+
+UNKNOWN = np.iinfo(np.int64).min
+"""No bound, whichever; as pandas holds a time that is missing."""
+_NEVER = np.iinfo(np.int64).max
+
+
+def seconds(at: Numbers, last: int) -> tuple[Numbers, Numbers]:
+    """Bounds from the second written before each command: it ran in that second or later, and not after the next one
+    that is written. ``last`` is the last written, behind all commands. Where the clock has gone back, the earlier bound
+    is the one written last, and there is no later one.
+    """
+    earliest, latest = scratch(len(at), np.int64), scratch(len(at), np.int64)
+    earliest[:], latest[:] = at, UNKNOWN
+    if len(at):
+        changes = np.flatnonzero(np.diff(at)) + 1
+        ends = np.append(changes, len(at))
+        following = np.append(at[changes], last if last > at[-1] else UNKNOWN)
+        begins = np.append(0, changes)
+        for begin, end, next_second in zip(begins.tolist(), ends.tolist(), following.tolist(), strict=True):
+            if next_second >= at[begin]:
+                latest[begin:end] = next_second
+    return earliest, latest
+
+
+def narrowed(
+    earliest: Numbers, latest: Numbers, rows: Numbers, not_before: Numbers, not_after: Numbers
+) -> tuple[Numbers, Numbers]:
+    """Bounds made narrower by what is known of the commands at ``rows``, which are in order; either end may be unknown.
+
+    What bounds a command from below bounds those behind it too, and from above those before it. What contradicts the
+    bounds there are is left out; of times that contradict each other as many as possible are kept. Where the bounds go
+    back already, with the server's clock, nothing is made of them.
+    """
+    low, high = earliest.copy(), np.where(latest == UNKNOWN, _NEVER, latest)
+    if not len(rows) or (low[1:] < low[:-1]).any():
+        return earliest, latest
+    first, end = not_before.copy(), np.where(not_after == UNKNOWN, _NEVER, not_after)
+    sound = np.flatnonzero((first <= high[rows]) & (end >= low[rows]) & (first <= end))
+    whole = sound[(first[sound] != UNKNOWN) & (end[sound] != _NEVER)]
+    middle = first[whole] + (end[whole] - first[whole]) // 2
+    dropped = np.ones(len(whole), bool)
+    dropped[_rising(middle)] = False
+    sound = np.setdiff1d(sound, whole[dropped], assume_unique=True)
+    np.maximum.at(low, rows[sound], first[sound])
+    low = np.maximum.accumulate(low)
+    # One end alone, against what both ends of others have made known.
+    sound = sound[end[sound] >= low[rows[sound]]]
+    np.minimum.at(high, rows[sound], end[sound])
+    high = np.minimum.accumulate(high[::-1])[::-1]
+    return low, np.where(high == _NEVER, UNKNOWN, high)
+
+
+def _rising(times: Numbers) -> Numbers:
+    """Places of a longest part of ``times`` that never goes back."""
+    if not (np.diff(times) < 0).any():
+        return np.arange(len(times))
+    tops: list[int] = []
+    places: list[int] = []
+    before = np.full(len(times), -1, np.int64)
+    for place, time in enumerate(times.tolist()):
+        at = bisect_right(tops, time)
+        before[place] = places[at - 1] if at else -1
+        tops[at : at + 1], places[at : at + 1] = [time], [place]
+    found = []
+    place = places[-1]
+    while place >= 0:
+        found.append(place)
+        place = int(before[place])
+    return np.array(found[::-1], np.int64)
