@@ -23,19 +23,26 @@ from analysis.celery.jobs import jobs_frame
 from analysis.celery.messages import messages_frame
 from analysis.celery.results import tasks_frame
 from analysis.errors import Unusable
+from analysis.evidence.acl_log import read_acl_log
+from analysis.evidence.aof_state import Replayed
 from analysis.evidence.changes import changes_between
-from analysis.evidence.clients import read_clients
+from analysis.evidence.clients import join_clients, read_clients
 from analysis.evidence.config import read_config
 from analysis.evidence.info import InfoAnswer, read_info, servers_frame
 from analysis.evidence.logs import read_log
+from analysis.evidence.measures import read_latency, read_memory_stats
+from analysis.evidence.monitor import read_monitor
+from analysis.evidence.notifications import read_notifications, with_doubts
 from analysis.evidence.rdb import Snapshot, read_rdb
 from analysis.evidence.rdb_values import Value, ValueUnreadable
 from analysis.evidence.slowlog import read_slowlog
-from analysis.files import CaseFile, Ignored, find_files
+from analysis.evidence.source import read_source
+from analysis.files import SOURCE, CaseFile, Ignored, find_files
 from analysis.frames import concat, frame
 from analysis.progress import Progress, Spoken
 from analysis.redact import redact_text
 from analysis.settings import Settings, read_settings
+from analysis.streams import StreamReading, read_streams, told_apart
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Case:
     evidence: pd.DataFrame
     ignored: tuple[Ignored, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
+    streams: tuple[StreamReading, ...] = ()
     config: dict[str, dict[str, str]] = field(default_factory=dict)
     keys: pd.DataFrame = field(default_factory=lambda: frame("keys"))
     tasks: pd.DataFrame = field(default_factory=lambda: frame("tasks"))
@@ -78,8 +86,17 @@ class Case:
         )
 
     def value(self, snapshot: str, offset: int) -> Value:
-        """The value at ``offset`` of a snapshot of this case (columns ``snapshot`` and ``offset`` of every frame)."""
+        """The value at ``offset`` of a snapshot of this case, or of the state of an append-only file (columns
+        ``snapshot`` and ``offset`` of every frame). Raises ValueUnreadable.
+        """
         return self._by_source[snapshot].value(int(offset))
+
+    def content(self, source: str, payload_at: int) -> bytes:
+        """What a command wrote or took away (columns ``source`` and ``payload_at`` of ``commands``). Raises
+        ValueUnreadable.
+        """
+        stream = next(stream for stream in self.streams if source in {str(row["path"]) for row in stream.rows})
+        return stream.file.content(int(payload_at))
 
     @cached_property
     def changes(self) -> pd.DataFrame:
@@ -125,8 +142,9 @@ class Case:
         return found
 
     @property
-    def _by_source(self) -> dict[str, Snapshot]:
-        return {snapshot.source: snapshot for snapshot in self.snapshots}
+    def _by_source(self) -> dict[str, Snapshot | Replayed]:
+        found: dict[str, Snapshot | Replayed] = {snapshot.source: snapshot for snapshot in self.snapshots}
+        return found | {stream.state.source: stream.state for stream in self.streams if stream.state is not None}
 
     def __repr__(self) -> str:
         return f"Case {self.name!r}: {len(self.evidence)} files of evidence\n{self._card().to_string(index=False)}"
@@ -196,95 +214,177 @@ class _Reading:
     events: pd.DataFrame | None = None
     commands: pd.DataFrame | None = None
     clients: pd.DataFrame | None = None
+    counters: pd.DataFrame | None = None
     snapshot: Snapshot | None = None
     answer: InfoAnswer | None = None
     config: dict[str, str] | None = None
 
 
+_STREAMS = ("append-only file", "replication backlog")
+
+
 def _read(case: Case, files: list[CaseFile], ignored: list[Ignored], progress: Progress) -> Case:
-    readings: list[_Reading] = []
     try:
         cache = open_cache()
     except Unusable as error:
         progress.say(f"no cache: {error}")
         cache = None
-    progress.expect(sum(_size(item.path) for item in files if item.kind == "snapshot"))
-    for item in files:
-        try:
-            if item.path.stat().st_size == 0 and item.kind != "log":
-                raise Unusable("is empty")
-            reading = _read_one(item, case.settings, cache, progress)
-            reading.row |= {
-                "path": item.name,
-                "server": item.server,
-                "sha256": reading.snapshot.sha256 if reading.snapshot else digest(item.path),
-                "size": item.path.stat().st_size,
-            }
-        except Unusable as error:
-            ignored.append(Ignored(item.name, error.reason, True))
-        except OSError as error:
-            ignored.append(Ignored(item.name, f"cannot be read: {error.strerror}", True))
-        else:
-            readings.append(reading)
+    large = ("snapshot", *_STREAMS)
+    progress.expect(sum(_size(item.path) for item in files if item.kind in large))
+    singly = [item for item in files if item.kind not in _STREAMS]
+    readings = [one for item in singly if (one := _tried(item, case.settings, ignored, cache, progress))]
+    streams, unread = read_streams([item for item in files if item.kind in _STREAMS], cache=cache, progress=progress)
+    ignored += unread
+    read = _told(case, readings, streams)
+    cleanup, row = _source(case, ignored, progress)
+    evidence = concat("evidence", [read.evidence, frame("evidence", [row] if row else [])])
+    return replace(read, evidence=evidence, ignored=tuple(ignored), cleanup=cleanup)
 
+
+def _tried(
+    item: CaseFile, settings: Settings, ignored: list[Ignored], cache: Cache | None, progress: Progress
+) -> _Reading | None:
+    """One file read; None where it cannot be, which goes to ``ignored``."""
+    try:
+        if item.path.stat().st_size == 0 and item.kind != "log":
+            raise Unusable("is empty")
+        reading = _read_one(item, settings, cache, progress)
+        reading.row |= {
+            "path": item.name,
+            "server": item.server,
+            "sha256": reading.snapshot.sha256 if reading.snapshot else digest(item.path),
+            "size": item.path.stat().st_size,
+        }
+    except Unusable as error:
+        ignored.append(Ignored(item.name, error.reason, True))
+    except OSError as error:
+        ignored.append(Ignored(item.name, f"cannot be read: {error.strerror}", True))
+    else:
+        return reading
+    return None
+
+
+def _told(case: Case, readings: list[_Reading], streams: list[StreamReading]) -> Case:
+    """The case with all frames but ``cleanup``."""
+    settings = case.settings
     snapshots = tuple(r.snapshot for r in readings if r.snapshot)
     servers, counters = servers_frame([r.answer for r in readings if r.answer])
+    config = {str(r.row["server"]): r.config for r in readings if r.config is not None}
+    snapshot_keys = concat("keys", (s.keys for s in snapshots))
+    streams = [
+        told_apart(
+            stream,
+            retention=settings.result_expires,
+            jobs=settings.jobs,
+            config=config.get(stream.file.server, {}),
+            servers=servers.loc[servers["server"].eq(stream.file.server)],
+            keys=snapshot_keys.loc[snapshot_keys["server"].eq(stream.file.server)],
+        )
+        for stream in streams
+    ]
     read = replace(
         case,
-        evidence=frame("evidence", [r.row for r in readings]),
-        ignored=tuple(ignored),
+        evidence=frame("evidence", [*(r.row for r in readings), *_rows_of(streams)]),
         snapshots=snapshots,
-        config={str(r.row["server"]): r.config for r in readings if r.config is not None},
+        streams=tuple(streams),
+        config=config,
         events=concat("events", (r.events for r in readings if r.events is not None)).sort_values(
             "at", kind="stable", ignore_index=True
         ),
-        commands=concat("commands", (r.commands for r in readings if r.commands is not None)),
+        commands=_commands(readings, streams, servers),
         clients=concat("clients", (r.clients for r in readings if r.clients is not None)),
         servers=servers,
-        counters=counters,
+        counters=concat("counters", [counters, *(r.counters for r in readings if r.counters is not None)]),
     )
-    keys = name_families(concat("keys", (s.keys for s in snapshots)), read.value, case.settings.jobs)
+    states = [stream.state.keys_at(stream.taken_at) for stream in streams if stream.state is not None]
+    keys = name_families(concat("keys", [snapshot_keys, *states]), read.value, settings.jobs)
     return replace(
         read,
         keys=keys,
         tasks=tasks_frame(keys, read.value, {snapshot.source: snapshot for snapshot in snapshots}),
         messages=messages_frame(keys, read.value),
-        jobs=jobs_frame(keys, read.value, case.settings.jobs),
+        jobs=jobs_frame(keys, read.value, settings.jobs),
     )
+
+
+def _commands(readings: list[_Reading], streams: list[StreamReading], servers: pd.DataFrame) -> pd.DataFrame:
+    """What every witness of commands says, with the clients that CLIENT LIST knows."""
+    seen = concat("commands", (r.commands for r in readings if r.commands is not None))
+    valkey = servers.loc[servers["flavor"].eq("valkey"), "server"].unique()
+    replicas = servers.loc[servers["role"].eq("slave"), "server"].unique()
+    seen = with_doubts(seen, valkey=list(valkey), replicas=list(replicas))
+    listed = [(str(r.row["path"]), r.clients, r.row.get("from")) for r in readings if r.clients is not None]
+    clients = concat("clients", (clients for _, clients, _ in listed))
+    seen = join_clients(seen, clients, {path: at for path, _, at in listed if at is not None})
+    return concat("commands", [seen, *(stream.commands for stream in streams)])
+
+
+def _rows_of(streams: list[StreamReading]) -> Iterator[dict[str, Any]]:
+    """Rows of the frame ``evidence``: one for each file, parts and manifests too."""
+    for stream in streams:
+        paths = {item.name: item.path for item in stream.files}
+        for row in stream.rows:
+            path = paths[str(row["path"])]
+            yield {**row, "server": stream.file.server, "sha256": digest(path), "size": _size(path)}
+
+
+def _source(case: Case, ignored: list[Ignored], progress: Progress) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """The frame ``cleanup``, and the source tree's row of the frame ``evidence``. The tree that ``case.toml`` names is
+    read in place of the case's own ``src``.
+    """
+    name = case.settings.source or SOURCE
+    root = case.path / name
+    if case.path.is_dir() and root.is_dir():
+        reading = read_source(root, progress=progress)
+        row = {"path": name, "kind": "source code", "server": "", "sha256": reading.sha256}
+        return reading.cleanup, row | {"complete": reading.complete, "reason": reading.reason}
+    if case.settings.source:
+        ignored.append(Ignored(name, "the source tree that case.toml names is not there", True))
+    return frame("cleanup"), None
 
 
 def _read_one(item: CaseFile, settings: Settings, cache: Cache | None, progress: Progress) -> _Reading:
     row: dict[str, Any] = {"kind": item.kind, "complete": True}
+    stamped = row | {"from": item.stamp, "to": item.stamp}
+    where: dict[str, Any] = {"source": item.name, "server": item.server}
     match item.kind:
         case "snapshot":
             stated = next((at for name, at in settings.snapshots.items() if name == item.name), None)
-            snapshot = read_rdb(
-                item.path, source=item.name, server=item.server, taken_at=stated, cache=cache, progress=progress
-            )
+            snapshot = read_rdb(item.path, **where, taken_at=stated, cache=cache, progress=progress)
             row |= {"from": snapshot.taken_at, "to": snapshot.taken_at, "complete": snapshot.complete}
             row |= {"stopped_at": snapshot.stopped_at, "reason": snapshot.reason}
             return _Reading(row, snapshot=snapshot)
         case "info":
-            answer = read_info(
-                item.path, source=item.name, server=item.server, stamp=item.stamp, file_time=_file_time(item.path)
-            )
+            answer = read_info(item.path, **where, stamp=item.stamp, file_time=_file_time(item.path))
             row |= {"from": answer.row["started_at"], "to": answer.row["at"]}
             row |= {"complete": answer.complete, "reason": answer.reason}
             return _Reading(row, answer=answer)
         case "config":
-            return _Reading(row | {"from": item.stamp, "to": item.stamp}, config=read_config(item.path))
+            return _Reading(stamped, config=read_config(item.path))
         case "slowlog":
-            commands = read_slowlog(item.path, source=item.name, server=item.server)
-            row |= {"from": commands["not_before"].min(), "to": commands["not_after"].max()}
-            return _Reading(row, commands=commands)
+            return _of_commands(row, read_slowlog(item.path, **where))
+        case "ACL LOG":
+            return _of_commands(row, read_acl_log(item.path, **where, stamp=item.stamp))
         case "clients":
-            clients = read_clients(item.path, source=item.name, server=item.server)
-            return _Reading(row | {"from": item.stamp, "to": item.stamp}, clients=clients)
+            return _Reading(stamped, clients=read_clients(item.path, **where))
+        case "LATENCY":
+            return _Reading(stamped, counters=read_latency(item.path, **where, stamp=item.stamp))
+        case "MEMORY STATS":
+            return _Reading(stamped, counters=read_memory_stats(item.path, **where, stamp=item.stamp))
+        case "MONITOR log" | "keyspace log":
+            told = (read_monitor if item.kind == "MONITOR log" else read_notifications)(item.path, **where)
+            row |= {"from": told.first_at, "to": told.last_at, "complete": told.complete}
+            row |= {"stopped_at": told.stopped_at, "reason": told.reason}
+            return _Reading(row, commands=told.commands)
         case _:
-            log = read_log(item.path, source=item.name, server=item.server, zone=settings.zone_of(item.name))
+            log = read_log(item.path, **where, zone=settings.zone_of(item.name))
             row |= {"kind": log.kind, "from": log.first_at, "to": log.last_at, "complete": log.complete}
             row |= {"stopped_at": log.stopped_at, "reason": log.reason}
             return _Reading(row, events=log.events)
+
+
+def _of_commands(row: dict[str, Any], commands: pd.DataFrame) -> _Reading:
+    return _Reading(row | {"from": commands["not_before"].min(), "to": commands["not_after"].max()}, commands=commands)
 
 
 def _size(path: Path) -> int:

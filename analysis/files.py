@@ -15,6 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 MOST_FILES = 100_000
+SOURCE = "src"
+"""The folder of a case that holds source code; it is read as a tree, not as files of the case."""
 NOT_YET = "this version of the kit does not read {}"
 
 # Kinds by name, the more special first (contract: "Where two names fit, the more special one wins").
@@ -39,15 +41,6 @@ _KINDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r".*\.log(?:[.-].*)?", "log"),
     )
 )
-_UNREAD = {
-    "ACL LOG",
-    "LATENCY",
-    "MEMORY STATS",
-    "replication backlog",
-    "MONITOR log",
-    "keyspace log",
-    "append-only file",
-}
 
 
 @dataclass(frozen=True)
@@ -77,8 +70,8 @@ def find_files(root: Path) -> tuple[list[CaseFile], list[Ignored]]:
     """The files of a case by kind, and those that are none. Follows no link that leaves the case."""
     if root.is_file():
         kind, stamp = _kind(root.name)
-        if kind in _UNREAD or kind in ("case.toml", "capture.json"):
-            return [], [Ignored(root.name, _not_yet(kind), True)]
+        if kind in ("case.toml", "capture.json"):
+            return [], [Ignored(root.name, "is no evidence by itself; give the folder it is in", True)]
         return [CaseFile(root, root.name, kind or "log", "", stamp)], []
     files: list[CaseFile] = []
     ignored: list[Ignored] = []
@@ -95,8 +88,8 @@ def find_files(root: Path) -> tuple[list[CaseFile], list[Ignored]]:
             kind = "archive"
         elif not kind and inner[0] == "logs":
             kind = "log"
-        if kind in _UNREAD or kind in ("keys read by SCAN", "archive"):
-            ignored.append(Ignored(name, _not_yet(kind), True))
+        if kind in ("keys read by SCAN", "archive"):
+            ignored.append(Ignored(name, NOT_YET.format(kind), True))
         elif kind == "capture.json":
             ignored.append(Ignored(name, "only tells how the case was captured"))
         elif kind:
@@ -104,10 +97,6 @@ def find_files(root: Path) -> tuple[list[CaseFile], list[Ignored]]:
         else:
             ignored.append(Ignored(name, "no evidence by its name"))
     return files, ignored
-
-
-def _not_yet(kind: str) -> str:
-    return NOT_YET.format({"append-only file": "append-only files"}.get(kind, kind))
 
 
 def _kind(name: str) -> tuple[str, pd.Timestamp | None]:
@@ -137,8 +126,8 @@ def _walk(root: Path, ignored: list[Ignored]) -> Iterator[tuple[Path, str]]:
                 ignored.append(Ignored(relative, "a link to a folder, not followed", True))
             elif name.startswith(".") or name == "__pycache__":
                 ignored.append(Ignored(relative, "a hidden folder"))
-            elif relative == "src":
-                ignored.append(Ignored(relative, NOT_YET.format("source code"), True))
+            elif relative == SOURCE:
+                pass  # read by itself: ``Case.cleanup``
             elif (kind := _kind(name)[0]) and kind != "log":
                 ignored.append(Ignored(relative, f"a folder in place of a file ({kind})", True))
             else:

@@ -15,7 +15,7 @@ FLOORS = (
     {"cache", "columns", "errors", "files", "frames", "kernels", "progress", "redact"},
     {"evidence"},
     {"celery"},
-    {"settings"},
+    {"settings", "streams"},
     {"case", "findings"},
     {"investigation"},
     {"report"},

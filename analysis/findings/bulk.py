@@ -14,12 +14,13 @@ from analysis.findings.words import count, stamp
 
 
 def looks(evidence: pd.DataFrame) -> pd.DataFrame:
-    """The snapshots of a case in order of time: columns server, snapshot, taken_at, complete, latest.
+    """The snapshots of a case in order of time: columns server, snapshot, taken_at, complete, latest. The state at the
+    end of an append-only file is one of them; its time is the last that the file tells.
 
     A snapshot without a time stands first: nothing can be said to come before it. ``latest`` marks each server's last
     one.
     """
-    shots = evidence.loc[evidence["kind"].eq("snapshot")]
+    shots = evidence.loc[evidence["kind"].isin(("snapshot", "append-only file"))]
     frame = pd.DataFrame(
         {
             "server": shots["server"],
