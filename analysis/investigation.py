@@ -129,4 +129,6 @@ def _view(case: Case, task_id: str) -> View:
         case.servers,
         case.counters,
         case.config,
+        case.commands,
+        case.cleanup,
     )

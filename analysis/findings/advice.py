@@ -28,6 +28,10 @@ def version_of(view: View) -> tuple[int, ...]:
 DECIDES: dict[str, tuple[str, ...]] = {
     "append-only file": (
         "deleted_by_client",
+        "bulk_deleted",
+        "forgotten",
+        "db_swapped",
+        "renamed_or_moved",
         "natural_expiry",
         "db_flushed",
         "server_flushed",
@@ -50,7 +54,7 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "worker log": ("consumed", "natural_expiry", "never_published", "wrong_id"),
     "redis log": ("restart_data_loss", "server_flushed"),
     "application log": ("purged_by_cleanup", "never_published"),
-    "source code": ("purged_by_cleanup", "deleted_by_client"),
+    "source code": ("purged_by_cleanup", "deleted_by_client", "forgotten"),
 }
 
 

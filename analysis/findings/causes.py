@@ -32,9 +32,13 @@ CAUSES: dict[str, Cause] = {
         Cause("ttl_shortened", "TTL shortened", "somebody wrote a shorter TTL than the policy", YES),
         Cause("evicted", "Evicted", "Redis removed it to stay under maxmemory", YES),
         Cause("deleted_by_client", "Deleted by a client", "one or a few keys were removed by name", YES),
+        Cause("bulk_deleted", "Deleted in bulk", "keys were removed because they match a pattern, many at once", YES),
+        Cause("forgotten", "Forgotten by Celery", "Celery's own forget() removed it", NO),
         Cause("purged_by_cleanup", "Purged by cleanup", "the application's own cleanup removed it", NO),
         Cause("db_flushed", "Database flushed", "FLUSHDB emptied its database", YES),
         Cause("server_flushed", "Server flushed", "FLUSHALL emptied all databases", YES),
+        Cause("db_swapped", "Databases swapped", "SWAPDB exchanged its database with another", YES),
+        Cause("renamed_or_moved", "Renamed or moved", "RENAME, MOVE or MIGRATE took it elsewhere", YES),
         Cause("restart_data_loss", "Lost in a restart", "the server came back without its data", YES),
         Cause(
             "never_published", "Never sent", "no trace that it was ever sent, although a witness covers that time", YES
@@ -72,6 +76,7 @@ class Prior:
 
 _REACHED = "results outlive their readers' patience more often than anything else takes them"
 _RARE = "rare, and noticed by many at once"
+_SELDOM = "a command that applications with Celery seldom use"
 
 PRIORS: dict[str, dict[str, Prior]] = {
     "result": {
@@ -90,9 +95,13 @@ PRIORS: dict[str, dict[str, Prior]] = {
         "never_published": Prior(-6, "transactions rolled back, producers that died"),
         "wrong_id": Prior(-6, "group and chain IDs are passed around like task IDs"),
         "deleted_by_client": Prior(-6, "results are seldom deleted by hand"),
+        "forgotten": Prior(-6, "some applications forget a result once they have read it"),
+        "bulk_deleted": Prior(-6, "clean-ups by pattern take more than they should"),
         "db_flushed": Prior(-6, "a cache clear in the wrong database"),
         "ttl_shortened": Prior(-10, _RARE),
         "server_flushed": Prior(-10, _RARE),
+        "db_swapped": Prior(-13, _SELDOM),
+        "renamed_or_moved": Prior(-13, _SELDOM),
     },
     "job": {
         "unknown": Prior(10, "the application's own records follow rules that only its code knows"),
@@ -102,6 +111,10 @@ PRIORS: dict[str, dict[str, Prior]] = {
         "wrong_database": Prior(-3, "a common slip in a URL"),
         "wrong_node": Prior(-6, "a slip only where there are several servers"),
         "deleted_by_client": Prior(-3, "seldom by hand"),
+        "bulk_deleted": Prior(-6, "clean-ups by pattern take more than they should"),
+        "ttl_shortened": Prior(-10, _RARE),
+        "db_swapped": Prior(-13, _SELDOM),
+        "renamed_or_moved": Prior(-13, _SELDOM),
         "evicted": Prior(-3, "common where Redis is a cache as well"),
         "restart_data_loss": Prior(-3, "common where nothing is written to disk"),
         "never_published": Prior(-6, "the request may have failed before the record was written"),

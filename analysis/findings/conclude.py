@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from analysis.findings import advice, counted, lived, sighted, tell  # noqa: F401 - entering their rules in the register
+from analysis.findings import advice, coded, counted, lived, sighted, tell, written  # noqa: F401 - entering their rules in the register
 from analysis.findings.rules import look
 from analysis.findings.verdict import Hypothesis, Record, Verdict
 from analysis.findings.view import View, place

@@ -34,6 +34,8 @@ REMOVING = (
     "set",
     "getex",
 )
+_BY_TTL = ("natural_expiry", "ttl_shortened")
+_BY_HAND = ("deleted_by_client", "bulk_deleted", "forgotten")
 _BY_NAME = ("del", "unlink", "getdel")
 _RECORDS = ("result", "job", "message")
 
@@ -204,14 +206,14 @@ def removals(view: View) -> Iterator[Finding]:
         source = f"{seen.answer['source']}, commandstats"
         if not set(called) - {"set"}:
             says = f"No command that removes keys by name was called {_since(seen)}."
-            weights = {"deleted_by_client": seen.refutes, "purged_by_cleanup": seen.refutes}
+            weights = dict.fromkeys((*_BY_HAND, "purged_by_cleanup"), seen.refutes)
             yield Finding("no-removal", record, source, says, weights)
         elif by_name := {name: number for name, number in called.items() if name in _BY_NAME}:
             listed = ", ".join(f"{name.upper()} {number:,}×" for name, number in by_name.items())
             says = (
                 f"Keys were removed by name {_since(seen)} ({listed}); workers do so too; which keys is not recorded."
             )
-            weights = {"deleted_by_client": WEAK, "purged_by_cleanup": WEAK}
+            weights = dict.fromkeys((*_BY_HAND, "purged_by_cleanup"), WEAK)
             purge = "purge" if record == "job" and purge_of(view) is not None else ""
             if purge:
                 says += " The purge is among them and counted once."
@@ -231,10 +233,10 @@ def expired_keys(view: View) -> Iterator[Finding]:
         if expired == 0 and seen.covered:
             # A due key may wait in memory, unseen, until it is reclaimed: the counter alone is not decisive.
             says = f"No key was removed by its TTL {_since(seen)}."
-            yield Finding("none-expired", record, source, says, {"natural_expiry": max(seen.refutes, -STRONG)})
+            yield Finding("none-expired", record, source, says, dict.fromkeys(_BY_TTL, max(seen.refutes, -STRONG)))
         elif expired:
             says = f"{count(expired, 'key', 'keys')} ran out {_since(seen)}; which ones is not recorded."
-            yield Finding("some-expired", record, source, says, {"natural_expiry": WEAK if seen.covered else 0.0})
+            yield Finding("some-expired", record, source, says, dict.fromkeys(_BY_TTL, WEAK if seen.covered else 0.0))
 
 
 @rule(

@@ -6,14 +6,16 @@ In: the frames of a case and a task ID. Out: ``View``, from which every rule of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
 
 from analysis.findings.bulk import looks
+from analysis.findings.deeds import WRITES, Fate, fates, is_job, is_result, own_commands, place_of
 from analysis.findings.traces import find_traces
 from analysis.findings.ttl import Retention, retention
+from analysis.frames import frame
 from analysis.settings import Settings
 
 # Kinds of log lines (evidence/logs.py) that say how a task ended, or that a worker had it.
@@ -42,8 +44,8 @@ class Moment:
 class View:
     """Everything known about one task. Frames are those of the whole case unless said otherwise; all times are UTC.
 
-    ``results``, ``waiting``, ``records`` and ``log`` are this task's own rows of ``tasks``, ``messages``, ``jobs`` and
-    ``events``.
+    ``results``, ``waiting``, ``records``, ``log`` and ``deeds`` are this task's own rows of ``tasks``, ``messages``,
+    ``jobs``, ``events`` and ``commands``.
     """
 
     task_id: str
@@ -57,6 +59,8 @@ class View:
     servers: pd.DataFrame
     counters: pd.DataFrame
     config: Mapping[str, Mapping[str, str]]
+    commands: pd.DataFrame = field(default_factory=lambda: frame("commands"))
+    cleanup: pd.DataFrame = field(default_factory=lambda: frame("cleanup"))
 
     @cached_property
     def shots(self) -> pd.DataFrame:
@@ -86,6 +90,43 @@ class View:
     @cached_property
     def log(self) -> pd.DataFrame:
         return self.events.loc[self.events["task_id"].eq(self.task_id)]
+
+    @cached_property
+    def deeds(self) -> pd.DataFrame:
+        """The commands that name the task, or carry its message or result (``deeds.own_commands``)."""
+        return own_commands(self.commands, self.task_id)
+
+    def keys_of(self, record: str) -> set[str]:
+        """The keys under which the record was seen or written: of a job record, those with the task's ID in their name
+        that are nothing of Celery's.
+        """
+        named = {key for keys in self.deeds["keys"] if isinstance(keys, list) for key in keys if self.task_id in key}
+        if record == "result":
+            return {key for key in named if is_result(key, self.task_id)} | set(self.results["key"].dropna())
+        if record == "message":
+            return set()
+        return {key for key in named if is_job(key)} | set(self.records["key"].dropna())
+
+    def fates(self, record: str) -> list[Fate]:
+        """What took the record's keys away, by each witness of commands (``deeds.fates``)."""
+        if record not in self._fates:
+            dbs = {int(db) for db in self.rows(record)["db"].dropna()}
+            if not dbs and LOOKED_IN[record] in self.stated.databases:
+                dbs = {self.stated.databases[LOOKED_IN[record]]}
+            self._fates[record] = fates(self.commands, self.deeds, self.keys_of(record), dbs)
+        return self._fates[record]
+
+    @cached_property
+    def _fates(self) -> dict[str, list[Fate]]:
+        return {}
+
+    @cached_property
+    def written(self) -> pd.DataFrame:
+        """The commands that wrote the task's result, in their order."""
+        rows = self.deeds.loc[self.deeds["verb"].astype("str").str.upper().isin(WRITES)]
+        wanted = self.keys_of("result")
+        own = [isinstance(keys, list) and not wanted.isdisjoint(keys) for keys in rows["keys"]]
+        return rows.loc[own]
 
     @cached_property
     def traces(self) -> pd.DataFrame:
@@ -193,6 +234,10 @@ class View:
         if len(dated):
             row = dated.iloc[-1]
             return Moment(row["stored_at"], f"{row['snapshot']}, {row['stored_from']}")
+        written = self.written.loc[self.written["not_after"].notna()]
+        if len(written):
+            row = written.iloc[-1]
+            return Moment(row["not_after"], place_of(row))
         return self._logged(ENDED, last=True)
 
     @cached_property
@@ -201,6 +246,9 @@ class View:
         dated = self.results.loc[self.results["expires_at"].notna()]
         if len(dated):
             return Moment(dated.iloc[-1]["expires_at"], dated.iloc[-1]["snapshot"], "recorded")
+        timed = self.written.loc[self.written["expires_at"].notna()]
+        if len(timed) and timed.index[-1] == self.written.index[-1]:
+            return Moment(timed.iloc[-1]["expires_at"], place_of(timed.iloc[-1]), "recorded")
         if self.stored is None or self.retention.seconds == 0 or len(self.results):
             return None
         due = self.stored.at + pd.Timedelta(seconds=self.retention.seconds)
@@ -230,6 +278,7 @@ class View:
             without.loc[without["server"].isin(servers)] if servers <= set(without["server"]) else without.iloc[:0]
         )
         times = [at for at in without["taken_at"].dropna() if after is None or at > after]
+        times += [fate.row["not_after"] for fate in self.fates(record) if pd.notna(fate.row["not_after"])]
         noticed = self.stated.noticed_at
         if noticed is not None and (after is None or noticed > after):
             times.append(noticed)

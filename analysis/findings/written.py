@@ -1,0 +1,225 @@
+"""Evidence from commands: what append-only file, backlog, MONITOR, notifications and SLOWLOG show of a record's end.
+
+In: a ``View``. Out: findings for the causes by which a key is taken away. An answer that the witness itself leaves open
+stays open in the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log10
+
+import pandas as pd
+
+from analysis.findings.causes import PRIORS
+from analysis.findings.deeds import STREAMS, Fate, in_bulk
+from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.sighted import NOUN
+from analysis.findings.view import SLACK, View
+from analysis.findings.weigh import Finding
+from analysis.findings.words import at, count, duration
+
+# A witness that holds every write shows the end itself; what only a notification or SLOWLOG shows may be undone since.
+_SEEN, _TOLD = SHOWN - 5, DECISIVE + STRONG
+# So far apart are two answers of which the witness makes one the likelier.
+_LIKELIER = 10.0
+_OF_ALL = {"FLUSHDB": "db_flushed", "FLUSHALL": "server_flushed", "SWAPDB": "db_swapped"}
+_MOVED = ("RENAME", "RENAMENX", "MOVE", "MIGRATE", "RENAME_FROM", "MOVE_FROM")
+
+
+@rule(
+    "taken-away",
+    rests_on="an append-only file and a backlog hold every change of a key, in order (Redis aof.c, replication.c)",
+)
+def taken_away(view: View) -> Iterator[Finding]:
+    for record in ("result", "job"):
+        if len(view.held(record)):
+            continue
+        shown: set[str] = set()
+        for fate in view.fates(record):
+            weights = _weights(view, record, fate)
+            if shown and fate.row["witness"] not in STREAMS:
+                # What holds every write has told more of the same end.
+                weights = {cause: weight for cause, weight in weights.items() if cause in shown}
+            elif fate.row["witness"] in STREAMS:
+                shown |= {cause for cause, weight in weights.items() if weight > 0}
+            kind = "removal-seen" if fate.row["witness"] in STREAMS else "removal-told"
+            yield Finding(kind, record, fate.source, _says(view, record, fate), weights, event=f"{record} removal")
+
+
+def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
+    """Decibans for each cause that the command can mean; nothing for those that do not compete for the record."""
+    sure = _SEEN if fate.row["witness"] in STREAMS else _TOLD
+    lead, other = _causes(view, record, fate.by, fate), _causes(view, record, fate.or_by, fate)
+    weights = dict.fromkeys(lead, sure)
+    if fate.by == "unknown":
+        weights = dict.fromkeys(
+            [*_causes(view, record, "client", fate), *_causes(view, record, "expiry", fate)], STRONG
+        )
+    for cause in other:
+        weights.setdefault(cause, sure + _room_for(fate))
+    known = {cause: weight for cause, weight in weights.items() if cause in PRIORS[record]}
+    if fate.row["witness"] in STREAMS and known:
+        # The command took the key: what the record met is among these, whatever else would have been possible.
+        for cause in ("present", "wrong_database", "wrong_prefix", "queued", "reserved", "never_published", "wrong_id"):
+            if cause in PRIORS[record]:
+                known.setdefault(cause, -DECISIVE)
+    return known
+
+
+def _room_for(fate: Fate) -> float:
+    """Decibans between the likelier hand and the other one. For a client to have come before the expiry it must have
+    come in what was left of the time until then: so much of the record's life as that is.
+    """
+    due, earliest = fate.row["due_at"], fate.row["not_before"]
+    if fate.by != "expiry" or pd.isna(due) or pd.isna(earliest) or fate.written is None:
+        return -_LIKELIER
+    begun = fate.written["not_before"]
+    life = (due - begun).total_seconds() if pd.notna(begun) else 0.0
+    if life <= 0:
+        return -_LIKELIER
+    left = max((due - max(earliest, begun)).total_seconds(), 0.0)
+    return min(10 * log10(max(left / life, 0.001)), 0.0) - WEAK
+
+
+def _causes(view: View, record: str, by: str, fate: Fate) -> list[str]:
+    """What a removal by somebody means for a record; several where the command does not tell them apart."""
+    if by == "expiry":
+        return ["ttl_shortened" if _shortened(view, record, fate) else "natural_expiry"]
+    if by == "eviction":
+        return ["evicted"]
+    if by not in ("client", "script"):
+        return []
+    if cause := _OF_ALL.get(fate.verb):
+        return [cause]
+    if fate.verb in _MOVED:
+        return ["renamed_or_moved"]
+    if record == "job":
+        # The application's cleanup is a client too: which client it was no stream tells.
+        return ["purged_by_cleanup", "bulk_deleted" if in_bulk(fate) else "deleted_by_client"]
+    if in_bulk(fate):
+        return ["bulk_deleted"]
+    # Celery's forget() is one DEL in capitals, with one key (celery/backends/redis.py).
+    return ["deleted_by_client", "forgotten"] if _as_forget_does(fate) else ["deleted_by_client"]
+
+
+def _as_forget_does(fate: Fate) -> bool:
+    keys = fate.row["keys"]
+    return (
+        str(fate.row["verb"]) in ("DEL", "del")
+        and isinstance(keys, list)
+        and len(keys) == 1
+        and (str(fate.row["verb"]) == "DEL" or fate.row["witness"] == "keyspace log")
+    )
+
+
+def _shortened(view: View, record: str, fate: Fate) -> bool:
+    """Whether the expiry that came was a shorter one than the policy's, or than the write had set."""
+    due = fate.row["due_at"]
+    if fate.shortened is not None and fate.written is not None:
+        first, then = fate.written["expires_at"], fate.shortened["expires_at"]
+        if pd.notna(first) and pd.notna(then) and then < first - SLACK:
+            return True
+        if pd.isna(first) and pd.notna(then) and record == "result" and view.retention.seconds == 0:
+            return True
+    policy = view.retention.seconds if record == "result" else _job_policy(view)
+    if fate.written is None or pd.isna(due) or not policy or view.retention.certainty == "assumed":
+        return False
+    begun = fate.written["not_after"]
+    return bool(pd.notna(begun) and (due - begun).total_seconds() < policy * 0.99 - 2)
+
+
+def _job_policy(view: View) -> int:
+    return (view.stated.jobs.expires or 0) if view.stated.jobs else 0
+
+
+_BY = {
+    "expiry": "at its expiry",
+    "eviction": "to free memory",
+    "client": "for a client",
+    "script": "for a script",
+    "unknown": "and who had it removed cannot be told",
+}
+
+
+def _says(view: View, record: str, fate: Fate) -> str:
+    noun, verb = NOUN[record], str(fate.row["verb"])
+    when = _when(fate.row)
+    told = f"{verb} removed the {noun}{when} {_BY.get(fate.by, '')}".rstrip()
+    if fate.verb in _OF_ALL:
+        where = (
+            f" of DB {fate.db}"
+            if fate.verb == "FLUSHDB"
+            else f" ({fate.row['detail']})"
+            if fate.verb == "SWAPDB"
+            else ""
+        )
+        told = f"{verb}{where} took the {noun}{when}"
+    elif fate.verb in _MOVED:
+        told = f"{verb} moved the {noun} away{when}"
+    if fate.family >= 2:
+        told += f", {count(fate.family, 'key')} of its kind in all"
+    due = fate.row["due_at"]
+    if pd.notna(due) and fate.by in ("client", "script", "eviction") and pd.notna(fate.row["not_after"]):
+        early = (due - fate.row["not_after"]).total_seconds()
+        if early > 0:
+            told += f", {duration(early)} before its expiry"
+    if pd.notna(fate.row["client"]):
+        name = f" ({fate.row['client_name']})" if pd.notna(fate.row["client_name"]) else ""
+        told += f", sent by {fate.row['client']}{name}"
+    if fate.or_by:
+        told += f"; {_OR[fate.or_by]} is not ruled out"
+    return f"{told}."
+
+
+_OR = {"expiry": "its expiry", "eviction": "eviction", "client": "a client", "script": "a script"}
+
+
+def _when(row: pd.Series) -> str:
+    first, last = row["not_before"], row["not_after"]
+    if pd.notna(first) and pd.notna(last):
+        return f" at {at(first)}" if (last - first).total_seconds() < 1 else f" between {at(first)} and {at(last)}"
+    if pd.notna(first):
+        return f" after {at(first)}"
+    return f" before {at(last)}" if pd.notna(last) else ""
+
+
+@rule("flush-witnessed", rests_on="MONITOR and SLOWLOG show FLUSHDB and FLUSHALL with time and client (Redis monitor)")
+def flush_witnessed(view: View) -> Iterator[Finding]:
+    verbs = view.commands["verb"].astype("str").str.upper()
+    seen = view.commands.loc[
+        verbs.isin(("FLUSHDB", "FLUSHALL")) & view.commands["witness"].isin(("MONITOR log", "slowlog"))
+    ]
+    for record in ("result", "job", "message"):
+        born, missed = view.born(record), view.missed_by(record)
+        for _, row in seen.iterrows() if not len(view.held(record)) else ():
+            if born is None or row["not_after"] <= born or (missed is not None and row["not_before"] > missed):
+                continue
+            verb = str(row["verb"]).upper()
+            looked = view.stated.databases.get({"result": "results", "job": "main", "message": "broker"}[record])
+            dbs = {int(db) for db in view.rows(record)["db"].dropna()} or ({looked} if looked is not None else set())
+            if verb == "FLUSHDB" and (pd.isna(row["db"]) or (dbs and int(row["db"]) not in dbs)):
+                continue
+            who = f", sent by {row['client']}" if pd.notna(row["client"]) else ""
+            says = f"{verb} was seen{_when(row)}, after the {NOUN[record]} was written{who}."
+            source = f"{row['source']}, {row['offset']}"
+            cause = _OF_ALL[verb]
+            yield Finding(
+                "flush-witnessed", record, source, says, {cause: DECISIVE + STRONG}, event=f"{record} removal"
+            )
+
+
+@rule("no-forget-in-code", rests_on="forget() is called by application code only (celery/result.py)")
+def no_forget(view: View) -> Iterator[Finding]:
+    read = view.evidence.loc[view.evidence["kind"].eq("source code") & view.evidence["complete"].fillna(False)]
+    if not len(read) or len(view.held("result")):
+        return
+    places = view.cleanup.loc[view.cleanup["does"].eq("forgets")]
+    source = str(read.iloc[0]["path"])
+    if not len(places):
+        yield Finding("no-forget", "result", source, "The source code calls forget() nowhere.", {"forgotten": -STRONG})
+        return
+    row = places.iloc[0]
+    says = f"{row['function'] or row['file']} calls {row['call']}."
+    where = f"{source}/{row['file']}:{row['line']}"
+    yield Finding("forget-code", "result", where, says, {"forgotten": SUPPORTIVE})
