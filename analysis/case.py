@@ -44,6 +44,9 @@ from analysis.redact import redact_text
 from analysis.settings import Settings, read_settings
 from analysis.streams import StreamReading, read_streams, told_apart
 
+SHIPPED = ("data/demo", "data/demo-with-source")
+"""The demo case, without source code, and one of the same system with it."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -162,7 +165,7 @@ def open_case(path: str | os.PathLike[str], *, progress: Progress | None = None)
     What was read of a large snapshot is kept in the user's cache folder (``cache.open_cache``) and taken from there the
     next time.
 
-    ``data/demo`` is the demo case that ships with the kit, wherever the caller stands. An empty folder is a case
+    The cases that ship with the kit (``SHIPPED``) are found wherever the caller stands. An empty folder is a case
     without evidence. Raises Unusable where there is nothing at ``path``, it is a URL, or its ``case.toml`` is wrong.
     """
     root = _locate(path)
@@ -191,8 +194,8 @@ def _locate(path: str | os.PathLike[str]) -> Path:
             return root.resolve()
     except OSError as error:
         raise Unusable(f"cannot be read: {error.strerror}", file=text[:200]) from None
-    if root == Path("data/demo"):
-        return shipped("data/demo")
+    if root in map(Path, SHIPPED):
+        return shipped(root.as_posix())
     raise Unusable("no such file or folder" if not root.exists() else "is neither a file nor a folder", file=text)
 
 

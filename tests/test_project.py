@@ -160,9 +160,9 @@ def test_wheel_investigates_the_demo_far_from_the_checkout(installed: Path, tmp_
 
 def test_wheel_holds_the_shipped_notebooks_and_cases_and_nothing_else_of_theirs(installed: Path) -> None:
     site = next(installed.parent.glob("lib/*/site-packages/analysis"))
-    for shipped, held in (("notebooks", site / "notebooks"), ("data/demo", site / "data" / "demo")):
-        assert _files(held) == _files(ROOT / shipped)
-    assert [path.name for path in (site / "data").iterdir()] == ["demo"]
+    for shipped in ("notebooks", "data/demo", "data/demo-with-source"):
+        assert _files(site / shipped) == _files(ROOT / shipped)
+    assert sorted(path.name for path in (site / "data").iterdir()) == ["demo", "demo-with-source"]
     assert not (site.parent / "tests").exists()
 
 

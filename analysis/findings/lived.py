@@ -138,7 +138,12 @@ def purge_of(view: View) -> pd.Series | None:
     # A line that names this task comes first; one that names only others tells nothing of it.
     own = lines.loc[[names(line, view.task_id) for _, line in lines.iterrows()]]
     lines = own if len(own) else lines.loc[lines["task_id"].isna()]
-    return lines.iloc[-1] if len(lines) else None
+    if not len(lines):
+        return None
+    # Of one purge that two logs tell of (the application's own, its access log), the line that counts says more.
+    last = lines.loc[lines["not_after"] >= lines["at"].iloc[-1] - SLACK]
+    counted = last.loc[last["count"].notna()]
+    return (counted if len(counted) else last).iloc[-1]
 
 
 def names(line: pd.Series, task_id: str) -> bool:

@@ -18,6 +18,7 @@ from analysis.findings.view import ENDED, View
 from analysis.findings.words import QUALITY, at, confidence_word, count, duration, listed, lower_first, on, percent
 
 Weighed = Mapping[str, tuple[Hypothesis, ...]]
+_LOGS = ("worker log", "redis log", "application log", "MONITOR log", "keyspace log")
 _LABEL = {"result": "Result", "job": "Job record", "message": "Queue message"}
 
 
@@ -221,11 +222,14 @@ def facts(view: View, records: Mapping[str, Record], weighed: Weighed) -> tuple[
 def quality(view: View) -> tuple[str, str]:
     """What the evidence is worth, as ``words.QUALITY`` defines it, and of what it consists."""
     kinds = view.evidence["kind"].value_counts()
-    logs = int(kinds.loc[[kind for kind in kinds.index if "log" in str(kind) and kind != "slowlog"]].sum())
+    logs = int(kinds.loc[[kind for kind in kinds.index if str(kind) in _LOGS]].sum())
+    streams = int(kinds.reindex(["append-only file", "append-only commands", "replication backlog"]).sum())
     parts = [
         count(int(kinds.get("snapshot", 0)), "snapshot"),
         count(int(kinds.get("info", 0)), "INFO answer"),
         count(logs, "log"),
+        *([count(streams, "file") + " of commands"] if streams else []),
+        *(["source code"] if kinds.get("source code", 0) else []),
     ]
     sound = bool(view.shots["complete"].any())
     if not len(view.evidence):
@@ -235,7 +239,7 @@ def quality(view: View) -> tuple[str, str]:
     else:
         word = "good" if kinds.get("info", 0) and logs else "fair"
     assert word in QUALITY
-    return word, f"{listed(parts)}; no append-only file"
+    return word, listed(parts, most=5) + ("" if streams else "; no append-only file")
 
 
 def asked(view: View, name: str) -> str:

@@ -1,7 +1,7 @@
 """One ordered frame of what happened to a task, and to the server around it, from every source.
 
-In: a ``View`` and its verdict. Out: the ``timeline`` frame. What is inferred is marked so; contradictions stand side
-by side.
+In: a ``View`` and its verdict. Out: the ``timeline`` frame. What is inferred is marked so, and what contradicts
+another row.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.findings.contradictions import with_contradictions
+from analysis.findings.deeds import WRITES, place_of
 from analysis.findings.lived import purge_of
 from analysis.findings.sighted import NOUN
 from analysis.findings.tell import sure
 from analysis.findings.verdict import Verdict
 from analysis.findings.view import View
-from analysis.findings.words import count, duration
+from analysis.findings.words import count, duration, stamp
 from analysis.frames import frame
 
 # Log lines of the server (evidence/log_events.py) that change, or may have changed, what it holds.
@@ -38,9 +40,18 @@ _SERVER_KINDS = (
 
 def timeline(view: View, verdict: Verdict) -> pd.DataFrame:
     """Everything with a time that bears on the task: the frame ``timeline``, ordered by time."""
-    rows = [*_server(view), *_task(view), *_records(view), *_gone(view, verdict), *_purge(view, verdict), *_case(view)]
+    rows = [
+        *_server(view),
+        *_flushes(view),
+        *_task(view),
+        *_deeds(view),
+        *_records(view),
+        *_gone(view, verdict),
+        *_purge(view, verdict),
+        *_case(view),
+    ]
     ordered = frame("timeline", [row for row in rows if pd.notna(row["at"])])
-    return ordered.sort_values("at", kind="stable", ignore_index=True)
+    return with_contradictions(ordered.sort_values("at", kind="stable", ignore_index=True))
 
 
 def _row(
@@ -105,6 +116,104 @@ def _task(view: View) -> list[dict[str, Any]]:
     return rows
 
 
+def _flushes(view: View) -> list[dict[str, Any]]:
+    """Commands on a whole database, whoever saw them; one that was denied did not run."""
+    verbs = view.commands["verb"].astype("str").str.upper()
+    seen = view.commands.loc[verbs.isin(("FLUSHDB", "FLUSHALL", "SWAPDB")) & view.commands["witness"].ne("ACL LOG")]
+    rows = []
+    for _, row in seen.iterrows():
+        where = f" of DB {row['db']}" if str(row["verb"]).upper() == "FLUSHDB" and pd.notna(row["db"]) else ""
+        detail = f" ({row['detail']})" if pd.notna(row["detail"]) else ""
+        says = f"{row['verb']}{where}{detail}{_sent_by(row)}"
+        rows.append(_of_command("server", "flush", row, says))
+    return rows
+
+
+# What a command on the message of a task does to it (kombu/transport/redis.py).
+_OF_MESSAGE = {
+    "LPUSH": ("published", "the message was put into {key}"),
+    "RPUSH": ("restored", "the message was put back into {key}, to be taken next"),
+    "RPOP": ("received", "a worker took the message out of {key}"),
+    "LREM": ("removed", "the message was taken out of {key} by its content"),
+    "HSET": ("reserved", "the message was noted in {key} as taken"),
+    "HDEL": ("acknowledged", "the message was acknowledged: taken out of {key}"),
+}
+_MOMENT = pd.Timedelta(seconds=1)
+_GONE_AS = {"expiry": "expired", "eviction": "evicted"}
+
+
+def _deeds(view: View) -> list[dict[str, Any]]:
+    """The task's own commands, in the lane of the record that they are about."""
+    results, jobs = view.keys_of("result"), view.keys_of("job")
+    taken = {name: {fate.row.name: fate for fate in view.fates(name)} for name in ("result", "job")}
+    rows: list[dict[str, Any]] = []
+    created: set[str] = set()
+    for label, row in view.deeds.iterrows():
+        keys = row["keys"] if isinstance(row["keys"], list) else []
+        verb = str(row["verb"]).upper()
+        fate = next(((name, fates[label]) for name, fates in taken.items() if label in fates), None)
+        if fate is not None:
+            name, end = fate
+            kind = _GONE_AS.get(end.by, "renamed" if verb in ("RENAME", "MOVE", "MIGRATE") else "deleted")
+            says = f"{row['verb']} took the {NOUN[name]} away{_sent_by(row)}"
+            certainty = "inferred" if end.or_by or end.by == "unknown" else "shown"
+            rows.append(_of_command(name, kind, row, says, certainty))
+        elif not results.isdisjoint(keys) or not jobs.isdisjoint(keys):
+            lane = "result" if not results.isdisjoint(keys) else "job"
+            if told := _written(row, verb, lane, created):
+                rows.append(_of_command(lane, *told))
+                if len(rows) > 1 and _one_write(*rows[-2:]):
+                    rows.pop()
+        elif verb in _OF_MESSAGE and keys:
+            kind, says = _OF_MESSAGE[verb]
+            rows.append(_of_command("message", kind, row, says.format(key=keys[0])))
+    for name, ends in taken.items():
+        rows += [
+            _of_command(name, "flushed", end.row, f"{end.verb} took the {NOUN[name]} away")
+            for label, end in ends.items()
+            if label not in view.deeds.index
+        ]
+    return rows
+
+
+def _one_write(before: dict[str, Any], row: dict[str, Any]) -> bool:
+    """Whether a record is only written on, in the same moment as before: field by field, or in one transaction."""
+    if before["lane"] != row["lane"] or row["kind"] != "updated" or before["kind"] not in ("created", "updated"):
+        return False
+    return bool(row["at"] - before["at"] < _MOMENT and row["not_after"] - before["not_after"] < _MOMENT)
+
+
+def _written(row: pd.Series, verb: str, lane: str, created: set[str]) -> tuple[str, pd.Series, str] | None:
+    """What a command does to a record that it does not take away: kind, row and sentence."""
+    noun = NOUN[lane]
+    if verb in WRITES:
+        kind = "stored" if lane == "result" else "updated" if row["source"] in created else "created"
+        created.add(str(row["source"]))
+        until = f", to expire at {stamp(row['expires_at'])}" if pd.notna(row["expires_at"]) else ""
+        return kind, row, f"{row['verb']} wrote the {noun} (DB {row['db']}){until}{_sent_by(row)}"
+    if pd.notna(row["expires_at"]) or pd.notna(row["ttl"]):
+        until = stamp(row["expires_at"]) if pd.notna(row["expires_at"]) else f"in {duration(row['ttl'] / 1000)}"
+        return "expiry_set", row, f"{row['verb']} set the {noun} to expire {until}{_sent_by(row)}"
+    return None
+
+
+def _sent_by(row: pd.Series) -> str:
+    if pd.isna(row["client"]):
+        return ""
+    name = f" ({row['client_name']})" if pd.notna(row["client_name"]) else ""
+    return f", sent by {row['client']}{name}"
+
+
+def _of_command(lane: str, kind: str, row: pd.Series, says: str, certainty: str = "shown") -> dict[str, Any]:
+    """A row whose time is the command's: where only one end of it is known, that one, and then it is derived."""
+    first, last = row["not_before"], row["not_after"]
+    begin = first if pd.notna(first) else last
+    if pd.isna(first) != pd.isna(last):
+        says += " or later" if pd.notna(first) else " or earlier"
+        certainty = "derived" if certainty == "shown" else certainty
+    return _row(lane, kind, begin, says, place_of(row), certainty, until=last)
+
+
 def _records(view: View) -> list[dict[str, Any]]:
     rows = []
     seen: set[tuple[Any, ...]] = set()
@@ -138,7 +247,7 @@ def _gone(view: View, verdict: Verdict) -> list[dict[str, Any]]:
         known = view.born(name) is not None
         if record is None or record.status != "absent" or missed is None or not known:
             continue
-        if record.cause in ("natural_expiry", "purged_by_cleanup"):
+        if record.cause in ("natural_expiry", "purged_by_cleanup") or view.fates(name):
             continue
         if missed == view.stated.noticed_at:
             source, says, certainty = "case.toml, noticed_at", f"the {NOUN[name]} was gone, as reported", "stated"
@@ -161,17 +270,16 @@ def _purge(view: View, verdict: Verdict) -> list[dict[str, Any]]:
 
 def _case(view: View) -> list[dict[str, Any]]:
     rows = []
+    append_only = set(view.evidence.loc[view.evidence["kind"].eq("append-only file"), "path"])
     for shot in view.shots.itertuples():
         holds = [
             name
             for name, record in (("result", view.results), ("message", view.waiting), ("job record", view.records))
             if record["snapshot"].eq(shot.snapshot).any()
         ]
-        says = (
-            f"snapshot {shot.snapshot}: holds the {' and the '.join(holds)}"
-            if holds
-            else f"snapshot {shot.snapshot}: holds none of its records"
-        )
+        what = "the state at the end of" if shot.snapshot in append_only else "snapshot"
+        held = f"holds the {' and the '.join(holds)}" if holds else "holds none of its records"
+        says = f"{what} {shot.snapshot}: {held}"
         rows.append(_row("case", "snapshot", shot.taken_at, says, shot.snapshot))
     for answer in view.servers.itertuples():
         rows.append(_row("case", "info", answer.at, "INFO was read", answer.source, "shown"))

@@ -12,12 +12,14 @@ from math import log10
 import pandas as pd
 
 from analysis.findings.causes import PRIORS
+from analysis.findings.coded import places
 from analysis.findings.deeds import STREAMS, Fate, in_bulk
+from analysis.findings.lived import purge_of
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.sighted import NOUN
 from analysis.findings.view import SLACK, View
 from analysis.findings.weigh import Finding
-from analysis.findings.words import at, count, duration
+from analysis.findings.words import count, duration, stamp
 
 # A witness that holds every write shows the end itself; what only a notification or SLOWLOG shows may be undone since.
 _SEEN, _TOLD = SHOWN - 5, DECISIVE + STRONG
@@ -58,6 +60,10 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
         )
     for cause in other:
         weights.setdefault(cause, sure + _room_for(fate))
+    if record == "job" and "purged_by_cleanup" in weights and purge_of(view) is None:
+        # Without a word of a cleanup, in log or code, it may as well have been somebody's own doing.
+        in_code = bool(len(places(view, "job", "deletes", "purges")))
+        weights["purged_by_cleanup"] -= WEAK if in_code else SUPPORTIVE if fate.family > 1 else STRONG
     known = {cause: weight for cause, weight in weights.items() if cause in PRIORS[record]}
     if fate.row["witness"] in STREAMS and known:
         # The command took the key: what the record met is among these, whatever else would have been possible.
@@ -178,10 +184,12 @@ _OR = {"expiry": "its expiry", "eviction": "eviction", "client": "a client", "sc
 def _when(row: pd.Series) -> str:
     first, last = row["not_before"], row["not_after"]
     if pd.notna(first) and pd.notna(last):
-        return f" at {at(first)}" if (last - first).total_seconds() < 1 else f" between {at(first)} and {at(last)}"
+        if (last - first).total_seconds() < 1:
+            return f" at {stamp(first)}"
+        return f" between {first:%Y-%m-%d %H:%M:%S} and {stamp(last)}"
     if pd.notna(first):
-        return f" after {at(first)}"
-    return f" before {at(last)}" if pd.notna(last) else ""
+        return f" after {stamp(first)}"
+    return f" before {stamp(last)}" if pd.notna(last) else ""
 
 
 @rule("flush-witnessed", rests_on="MONITOR and SLOWLOG show FLUSHDB and FLUSHALL with time and client (Redis monitor)")

@@ -1,0 +1,1 @@
+"""Run by hand or by cron: ``python -m scripts.<name>``."""

@@ -1,0 +1,1 @@
+"""Studio: writes short texts to a brief, draft by draft, until an evaluator is satisfied."""
