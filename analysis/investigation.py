@@ -26,6 +26,7 @@ from analysis.findings.traces import known_ids, whole_id
 from analysis.findings.ttl import TtlFindings, ttl_findings
 from analysis.findings.verdict import Gap, Verdict
 from analysis.findings.view import View
+from analysis.recovery import Copy, copies
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class Investigation:
     def retention(self) -> pd.DataFrame:
         """Retention as stated and as observed (``ttl.retention_table``), of the whole case."""
         return find_ttl(self.case).retention
+
+    @cached_property
+    def recovered(self) -> dict[str, list[Copy]]:
+        """Copies of the content of each record that is gone and of which there is one (``recovery.copies``)."""
+        absent = (name for name, record in self.verdict.records.items() if record.status == "absent")
+        return {name: found for name in absent if (found := copies(self.case, self.view, name))}
 
     @cached_property
     def body(self) -> dict[str, Any]:

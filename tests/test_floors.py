@@ -17,6 +17,7 @@ FLOORS = (
     {"celery"},
     {"settings", "streams"},
     {"case", "findings"},
+    {"recovery"},
     {"investigation"},
     {"report"},
     {"cli"},

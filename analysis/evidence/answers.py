@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import Unusable
+from analysis.redact import redact_text, shorten
 
 LARGEST = 64 << 20
 
@@ -67,6 +68,38 @@ def as_map(answer: Any) -> dict[str, Any]:
     if all(isinstance(pair, list) and len(pair) == 2 for pair in answer):
         return {str(name): value for name, value in answer}
     return {str(name): value for name, value in zip(answer[::2], answer[1::2], strict=False)}
+
+
+_REFUSAL = re.compile(
+    rb"(?:\(error\) |-)?"
+    rb"(?:(?:Error|ERR|NOAUTH|NOPERM|WRONGPASS|LOADING|DENIED)\b|Could not connect|Server closed).{0,400}"
+)
+
+
+def refusal(line: bytes) -> str | None:
+    """What redis-cli says in a line where the server refuses, or the connection is lost; missing where it does not."""
+    return shorten(redact_text(text_of(line)), 120) if _REFUSAL.fullmatch(line) else None
+
+
+_QUOTED = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_QUOTES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
+
+
+def unescaped(quoted: bytes) -> bytes:
+    """What stood between quotes as Redis and redis-cli write it (sdscatrepr): ``\\xNN``, ``\\"``, ``\\n`` and
+    their like as the bytes that they are.
+    """
+    return _QUOTED.sub(_byte, quoted) if b"\\" in quoted else quoted
+
+
+def _byte(found: re.Match[bytes]) -> bytes:
+    escape = found[1]
+    return bytes((int(escape[1:], 16),)) if len(escape) == 3 else _QUOTES.get(escape, escape)
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes as text; those that are not UTF-8 as ``\\xNN``, as everywhere in the frames."""
+    return raw.decode("utf-8", "backslashreplace")
 
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -28,7 +28,7 @@ from analysis.evidence.rdb import Snapshot, read_rdb
 from analysis.evidence.rdb_reading import aside
 from analysis.evidence.rdb_values import Buffer, ValueUnreadable
 from analysis.evidence.replay import Based, Held, Key, Replay, held_of
-from analysis.evidence.resp import Stream
+from analysis.evidence.resp import Gap, Stream
 from analysis.frames import concat, counts, in_micros, micros_of, moments
 from analysis.kernels import kernels_for
 from analysis.progress import Progress
@@ -108,6 +108,7 @@ def read_append_only(
     source: str,
     server: str = "",
     whole: bool = True,
+    replays: bool = True,
     cache: Cache | None = None,
     progress: Progress | None = None,
 ) -> CommandFile:
@@ -118,11 +119,13 @@ def read_append_only(
     commands are taken up behind it, their database unknown until the next SELECT; the state is that before the damage.
     A torn end, and a transaction without its end, are no part of the state, for a server would not load them
     (facts/signals.md, 3).
-    ``whole``: no part is known to be missing; else there is no state.
+    ``whole``: no part is known to be missing; else there is no state. ``replays``: whether commands are replayed at
+    all, without which there is no state, and no command tells which expiry its key had or what it took away.
     """
     reading = _Reading(source, server, AOF, cache, progress or Progress())
     for part in (part for part in parts if part.type == HISTORY):
-        reading.take(part, Replay({}, reading.load, reading.read, partial=True), rows=not part.is_base)
+        before = Replay({}, reading.load, reading.read, partial=True)
+        reading.take(part, before if replays else None, rows=not part.is_base)
     current = [part for part in parts if part.type != HISTORY]
     replay = Replay({}, reading.load, reading.read, partial=not whole)
     known = whole
@@ -139,14 +142,15 @@ def read_append_only(
                 known &= snapshot.complete
                 replay.partial |= not snapshot.complete
                 continue
-        known &= reading.take(part, replay if known or replay.partial else None, rows=not part.is_base, start=start)
+        follows = replay if replays and (known or replay.partial) else None
+        known &= reading.take(part, follows, rows=not part.is_base, start=start)
     base = reading.base
     return CommandFile(
         source=source,
         server=server,
         witness=AOF,
         commands=_bounded(reading.commands(), base.taken_at if base else None),
-        state=reading.state(replay, complete=known) if whole else None,
+        state=reading.state(replay, complete=known) if whole and replays else None,
         parts=tuple(reading.parts),
         since=base.taken_at if base else None,
         valkey=base.flavor == "valkey" if base else None,
@@ -167,8 +171,6 @@ def read_backlog(
     replay = Replay({}, reading.load, reading.read, partial=True)
     reading.take(parts[0], replay, rows=True, db=-1, torn_head=True)
     commands = _bounded(reading.commands(), None)
-    if not len(commands) and reading.parts[0].reason:
-        raise Unusable("holds no command: not a replication backlog", file=path.name)
     return CommandFile(source, server, BACKLOG, commands, None, tuple(reading.parts), None, None, reading.content)
 
 
@@ -272,6 +274,8 @@ class _Reading:
         kernels = kernels_for(size, self.cache.folder if self.cache else None, self.progress)
         stream = Stream(part.buffer, start, size, kernels, torn_head=torn_head)
         walked = self._walk(stream, db)
+        if torn_head and stream.gaps and stream.gaps[0] == Gap(start, size, stream.gaps[0].reason):
+            raise Unusable("holds no command", file=part.path.name)
         gaps = [gap for gap in stream.gaps if not (torn_head and gap.begin == start)]
         ends = [*(gap.begin for gap in gaps[:1]), *([walked.open_at] if walked.open_at is not None else [])]
         if walked.columns:

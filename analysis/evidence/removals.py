@@ -86,7 +86,7 @@ def _of_deletes(
     expires_so = np.isin(verbs, list(known.expires_with))
     evicts_so = np.isin(verbs, list(known.evicts_with)) & (known.evicts is not False)
     evicts_so &= ~(known.only_with_ttl & (due == _NONE) & (not known.partial))
-    run = _in_runs(rows, removes, open_)
+    run = _in_runs(rows, removes, open_ & ~sure & ~(likely & expires_so & ~never))
     by[open_], other[open_] = CLIENT, _NOBODY
     evicted = open_ & evicts_so
     other[evicted] = EVICTION
@@ -103,6 +103,7 @@ def _of_deletes(
     return by, other
 
 
+_JUST_BEFORE = 2_000_000
 _NONE = np.iinfo(np.int64).min
 
 
@@ -122,6 +123,8 @@ def _expiry(
     begin = earliest if (earliest != _NONE).any() else np.full(len(earliest), _begin_of(latest), np.int64)
     middle = np.where(begin == _NONE, until, begin // 2 + until // 2)
     likely = has & ((until == _NONE) | (due <= middle))
+    # Nor is it likely that somebody else came just before it.
+    likely |= has & (earliest != _NONE) & (due - np.where(earliest == _NONE, due, earliest) <= _JUST_BEFORE)
     return sure, never, likely
 
 

@@ -72,7 +72,9 @@ class Replay:
         self.unknown: dict[str, int] = {}
         self.refused = 0
         self._handlers: dict[int, Callable[[int, int], None] | None] = {}
-        self._places: list[list[int]] = []
+        self._ats: list[int] = []
+        self._sizes: list[int] = []
+        self._here: dict[bytes, Key] = {}
         self._due: int | None = None
         self._took: int = -1
         self._verb = b""
@@ -85,14 +87,14 @@ class Replay:
         none). ``shift`` is added to a place in this stream; ``db`` is the database at its start, -1 = not known.
         """
         self.stream, self.buffer, self.shift = stream, stream.buffer, shift
-        self.db, self.known = db, db >= 0
+        self._select(db)
         self._handlers.clear()
         gaps = 0
         for block in stream.blocks():
             if len(stream.gaps) > gaps:
                 self.known, gaps = False, len(stream.gaps)
             due, took = [-1] * len(block), [-1] * len(block)
-            self._places = block.places.tolist()
+            self._ats, self._sizes = block.places[:, 0].tolist(), block.places[:, 1].tolist()
             rows = zip(
                 block.offsets.tolist(), block.names.tolist(), block.first.tolist(), block.count.tolist(), strict=True
             )
@@ -151,15 +153,14 @@ class Replay:
     # Arguments and keys
 
     def _argument(self, number: int) -> bytes:
-        at, size = self._places[number]
-        return self.buffer[at : at + size]
+        at = self._ats[number]
+        return self.buffer[at : at + self._sizes[number]]
 
     def _at(self, number: int) -> int:
-        return self._places[number][0] + self.shift
+        return self._ats[number] + self.shift
 
     def _piece(self, number: int) -> Piece:
-        at, size = self._places[number]
-        return at + self.shift, size
+        return self._ats[number] + self.shift, self._sizes[number]
 
     def _arguments(self, first: int, count: int, start: int) -> list[bytes]:
         return [self._argument(number) for number in range(first + start, first + count)]
@@ -170,16 +171,23 @@ class Replay:
     def _keys(self) -> dict[bytes, Key]:
         if not self.known:
             raise IndexError
-        found = self.dbs.get(self.db)
+        return self._here
+
+    def _select(self, db: int) -> None:
+        self.known = db >= 0
+        if self.known:
+            self.db = db
+            self._here = self._of(db)
+
+    def _of(self, db: int) -> dict[bytes, Key]:
+        found = self.dbs.get(db)
         if found is None:
-            found = self.dbs[self.db] = {}
+            found = self.dbs[db] = {}
         return found
 
     def _get(self, number: int, kind: str = "") -> Held | None:
         """The value under the key that is argument ``number``, to be changed; None where there is none."""
-        return self._held(self._keys(), self._argument(number), kind)
-
-    def _held(self, keys: dict[bytes, Key], name: bytes, kind: str = "") -> Held | None:
+        keys, name = self._keys(), self._argument(number)
         found = keys.get(name)
         if found is None:
             return None
@@ -227,8 +235,7 @@ class Replay:
     # Databases and names
 
     def _do_select(self, first: int, count: int) -> None:
-        self.db = self._int(first + 1)
-        self.known = self.db >= 0
+        self._select(self._int(first + 1))
 
     def _do_del(self, first: int, count: int) -> None:
         for name in self._arguments(first, count, 1):
@@ -240,11 +247,14 @@ class Replay:
         self._keys().clear()
 
     def _do_flushall(self, first: int, count: int) -> None:
-        self.dbs.clear()
+        for keys in self.dbs.values():
+            keys.clear()
 
     def _do_swapdb(self, first: int, count: int) -> None:
         one, two = self._int(first + 1), self._int(first + 2)
-        self.dbs[one], self.dbs[two] = self.dbs.get(two, {}), self.dbs.get(one, {})
+        self.dbs[one], self.dbs[two] = self._of(two), self._of(one)
+        if self.known:
+            self._select(self.db)
 
     def _do_rename(self, first: int, count: int) -> None:
         keys, name, other = self._keys(), self._argument(first + 1), self._argument(first + 2)
@@ -259,16 +269,14 @@ class Replay:
             self._do_rename(first, count)
 
     def _do_move(self, first: int, count: int) -> None:
-        name, other = self._argument(first + 1), self.dbs.setdefault(self._int(first + 2), {})
+        name, other = self._argument(first + 1), self._of(self._int(first + 2))
         keys = self._keys()
         if name in keys and name not in other:
             other[name] = keys.pop(name)
 
     def _do_copy(self, first: int, count: int) -> None:
         options = [option.upper() for option in self._arguments(first, count, 3)]
-        target = (
-            self.dbs.setdefault(_whole(options[options.index(b"DB") + 1]), {}) if b"DB" in options else self._keys()
-        )
+        target = self._of(_whole(options[options.index(b"DB") + 1])) if b"DB" in options else self._keys()
         held, name = self._get(first + 1), self._argument(first + 2)
         if held is not None and (name not in target or b"REPLACE" in options):
             made = Held(held.type, _copied(held.value), self._at(first + 2), held.expires, held.why)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.errors import Unusable
 from analysis.evidence.answers import read_json_answer
-from analysis.evidence.commands import is_telling, keys_of, verb_of
+from analysis.evidence.commands import is_telling, keys_of, told_by, verb_of
 from analysis.frames import frame
 from analysis.redact import redact_text
 
@@ -36,8 +36,8 @@ def read_slowlog(path: Path, *, source: str, server: str = "") -> pd.DataFrame:
 
     ``offset`` is the entry's own number. An entry bears the second in which the command ended, so it ran between that
     second less its duration, and the second's end. A key over 128 bytes ends in ``... (N more bytes)``, as Redis cut
-    it. The database is not in the log. Entries may be arrays or maps; one that is neither costs one row. Raises
-    Unusable where the file is no list.
+    it. The database is not in the log, and of a script not what it called. Entries may be arrays or maps; one that is
+    neither costs one row. Raises Unusable where the file is no list.
     """
     answer = read_json_answer(path)
     if not isinstance(answer, list):
@@ -67,12 +67,18 @@ def _row(entry: dict[str, Any], number: int) -> dict[str, Any] | None:
     ended, lasted = _whole(entry.get("time")), _whole(entry.get("duration")) or 0
     at = pd.Timestamp(ended, unit="s", tz="UTC").as_unit("us") if ended is not None and ended < _LAST_SECOND else None
     own = _whole(entry.get("id"))
+    told = told_by(words, at_ms=None if ended is None else ended * 1000)
+    expires_at = told.expires_at_ms
     return {
         "offset": number if own is None else own,
         "not_before": None if at is None else at - pd.Timedelta(microseconds=lasted),
         "not_after": None if at is None else at + pd.Timedelta(microseconds=999_999),
         "verb": verb_of(words),
         "keys": keys_of(words, cut=cut),
+        "expires_at": None if expires_at is None else pd.Timestamp(expires_at * 1000, unit="us", tz="UTC"),
+        "ttl": told.ttl_ms,
+        "detail": told.detail,
+        "removed_by": "client" if told.removes else None,
         "client": str(entry["client"]) if entry.get("client") else None,
         "client_name": redact_text(str(entry["name"])) if entry.get("name") else None,
     }

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.findings.causes import RECORDS
 from analysis.findings.verdict import Gap, Record
 from analysis.findings.view import View
-from analysis.findings.words import duration, on
+from analysis.findings.words import duration, listed, on
 
 
 def version_of(view: View) -> tuple[int, ...]:
@@ -103,7 +103,14 @@ def _how(kind: str, view: View, version: tuple[int, ...]) -> str:
 
 def actions(view: View, records: Mapping[str, Record], loss: bool | None) -> tuple[str, ...]:
     """What to do, in the order in which one would do it."""
-    return tuple([*_now(view, records), *_about_the_cause(view, records), *_next_time(view, records, loss)])
+    return tuple(
+        [
+            *_now(view, records),
+            *_recover(view, records),
+            *_about_the_cause(view, records),
+            *_next_time(view, records, loss),
+        ]
+    )
 
 
 def _now(view: View, records: Mapping[str, Record]) -> list[str]:
@@ -129,6 +136,22 @@ def _now(view: View, records: Mapping[str, Record]) -> list[str]:
         f"Copy dump.rdb and {aof} from the server's disk, then save the answer of {info}, before anything rewrites "
         "them; copying changes nothing on the server."
     ]
+
+
+def _recover(view: View, records: Mapping[str, Record]) -> list[str]:
+    """Where content of a result that is gone was found."""
+    if records["result"].status != "absent":
+        return []
+    places = {
+        "a snapshot": bool(len(view.results)),
+        "the commands": bool(len(view.written) and view.written["payload_at"].notna().any()),
+        "a worker's log": bool(view.log["kind"].eq("succeeded").any()),
+    }
+    named = [place for place, has in places.items() if has]
+    if not named:
+        return []
+    shown = "" if places["a snapshot"] or places["the commands"] else ", cut where it is long"
+    return [f"Its content is still in {listed(named)}{shown}: see recovered/result.json beside this report."]
 
 
 def _about_the_cause(view: View, records: Mapping[str, Record]) -> list[str]:

@@ -37,7 +37,7 @@ _ALSO = ["server", "db", "key", "family", "task_id", "relation", "expires_at", "
 class PurgeFindings:
     """What became of the records that a purge list names. Each ID stands in one of the first three frames.
 
-    ``gone``: columns id, seen_before (False = no snapshot holds it, so that it is absent, and nothing shows that it was
+    ``gone``: columns id, seen_before (False = no snapshot holds it, so that it is absent, and none shows that it was
     ever there), where (list), last_seen, last_seen_at, absent_from, absent_at, due (its own TTL had come by then),
     still_in_file (past its TTL, so that no client of a master can read it, but not yet deleted: the file holds it).
     ``remaining``: id, where (list), status, expires_at, snapshot, taken_at, gone_from (list).
@@ -74,6 +74,7 @@ def verify_purge(
     shots: pd.DataFrame,
     around: tuple[str, str] | None = None,
     servers: Iterable[str] = (),
+    open_ended: Iterable[str] = (),
 ) -> PurgeFindings:
     """What became of the records that ``ids`` name (``purge_list.sightings`` says how they do).
 
@@ -82,10 +83,14 @@ def verify_purge(
     last one of any server holds it. Where the last one was read in part, or which is the last is not known (two of the
     same second, or one without a time), and it is not in all that could be the last, that is undecided.
 
+    ``open_ended`` names those of ``shots`` whose time is only the earliest they can be of: the state at the end of an
+    append-only file, which goes on for an unknown time after the last that it tells (its base's, where
+    aof-timestamp-enabled is off, as by default).
+
     ``also_gone`` is what disappeared in the same interval between snapshots as the given records; where none of these
     is known to have disappeared, in the last interval of each server. Never raises.
     """
-    shots = ordered(shots)
+    shots = ordered(shots, open_ended)
     found, by_name = sightings(ids, keys, jobs, around)
     places = _fates(found, shots)
     windows = _windows(places, shots)
@@ -110,14 +115,16 @@ def verify_purge(
     )
 
 
-def ordered(shots: pd.DataFrame) -> pd.DataFrame:
+def ordered(shots: pd.DataFrame, open_ended: Iterable[str] = ()) -> pd.DataFrame:
     """``bulk.looks`` with n (order within the server) and newest (it can be the server's last one: more than one where
-    times do not tell)."""
+    times do not tell).
+    """
     shots = shots.reset_index(drop=True)
     by_server = shots.groupby("server")
     n = by_server.cumcount()
     last_at = by_server["taken_at"].transform("max")
-    newest = shots["latest"] | shots["taken_at"].isna() | shots["taken_at"].eq(last_at)
+    unordered = shots["taken_at"].isna() | shots["snapshot"].isin(list(open_ended))
+    newest = shots["latest"] | unordered | shots["taken_at"].eq(last_at)
     return shots.assign(n=n, newest=newest.astype(bool))
 
 

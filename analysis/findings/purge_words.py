@@ -34,9 +34,9 @@ _NOUNS = {
 Say = Callable[[object], str]
 
 
-def purge_headline(found: PurgeFindings) -> str:
+def purge_headline(found: PurgeFindings, say: Say = str) -> str:
     """One sentence: how many of the given records are gone, how many remain, what went with them."""
-    return "; ".join([_counted(found), *_went_along(found)]) + "."
+    return "; ".join([_counted(found), *_went_along(found, say)]) + "."
 
 
 def _counted(found: PurgeFindings) -> str:
@@ -49,7 +49,7 @@ def _counted(found: PurgeFindings) -> str:
         return f"{records} {_remain(remain)}"
     if absent == every:
         there = f"{records} is not there" if one else f"None of {every:,} given job records is there"
-        return f"{there}, but nothing shows that {'it ever was' if one else 'they ever were'}"
+        return f"{there}, but no snapshot shows that {'it ever was' if one else 'they ever were'}"
     if unsure == every:
         return f"Whether {'the given job record is' if one else f'{every:,} given job records are'} gone cannot be told"
     parts = [f"{f'{gone:,}' if gone else 'None'} of {every:,} given job records {_are(gone)} gone"]
@@ -70,7 +70,7 @@ def _are(number: int) -> str:
     return "is" if number <= 1 else "are"
 
 
-def _went_along(found: PurgeFindings) -> Iterator[str]:
+def _went_along(found: PurgeFindings, say: Say) -> Iterator[str]:
     """What the headline says of other keys, in a few words."""
     also = found.also_gone
     if not len(found.windows):
@@ -83,15 +83,15 @@ def _went_along(found: PurgeFindings) -> Iterator[str]:
     if rest := int(also["relation"].eq("other").sum()):
         told.append(count(rest, "other key"))
     if len(found.emptied):
-        yield f"but {_databases(found)}, so this looks like a flush or a restart without data, not like a purge"
+        yield f"but {_databases(found, say)}, so this looks like a flush or a restart without data, not like a purge"
     elif told:
         yield f"{listed(told)} {'went with them' if gone else 'disappeared'}"
     elif gone:
         yield "nothing else went with them" if not len(found.expired_meanwhile) else "else only what was due to expire"
 
 
-def _databases(found: PurgeFindings) -> str:
-    names = [f"{row.server}/db{row.db}" if row.server else f"db{row.db}" for row in found.emptied.itertuples()]
+def _databases(found: PurgeFindings, say: Say) -> str:
+    names = (say(f"{row.server}/db{row.db}" if row.server else f"db{row.db}") for row in found.emptied.itertuples())
     return f"nothing is left of what {listed(names)} held"
 
 
@@ -103,38 +103,39 @@ def _noun(family: Any, number: int) -> str:
     return count(number, *_NOUNS.get(str(family), (f"key of family {family}", f"keys of family {family}")))
 
 
-def purge_notes(found: PurgeFindings) -> list[str]:
-    """What has to be known to read the answer rightly, a sentence each."""
-    return [*_of_the_snapshots(found), *_of_the_records(found), *_of_the_rest(found)]
+def purge_notes(found: PurgeFindings, say: Say = str) -> list[str]:
+    """What has to be known to read the answer rightly, a sentence each; ``say`` is for the names in them."""
+    return [*_of_the_snapshots(found, say), *_of_the_records(found), *_of_the_rest(found)]
 
 
-def _of_the_snapshots(found: PurgeFindings) -> Iterator[str]:
-    shots = found.shots
-    for server, of_server in shots.groupby("server"):
-        where = f"of server {server} " if server else ""
+def _of_the_snapshots(found: PurgeFindings, say: Say) -> Iterator[str]:
+    for server, of_server in found.shots.groupby("server"):
+        where = f"of server {say(server)} " if server else ""
         newest = of_server.loc[of_server["newest"]]
+        names = listed(map(say, newest["snapshot"]))
         if len(newest) > 1:
             yield (
-                f"Which of the snapshots {where}{listed(newest['snapshot'])} is the last is not known: they are of the "
-                "same second, or have no time (case.toml can state it under [snapshots]). A record counts where all of "
-                "them agree; what else is gone is not told."
+                f"Which of {names} {where}is the last is not known: they are of the same "
+                "second, or have no time (case.toml can state a snapshot's under [snapshots]), or are an append-only "
+                "file, which goes on for an unknown time after the last it tells; given alone as the case, it shows "
+                "what remains at its end. A record counts where all of them agree; what else is gone is not told."
             )
         elif not newest["complete"].all():
-            yield f"{newest['snapshot'].iloc[0]} was read in part: that a key is not in what was read proves nothing."
+            yield f"{names} was read in part: that a key is not in what was read proves nothing."
         elif len(of_server) == 1:
             yield (
-                f"There is only one snapshot {where}({newest['snapshot'].iloc[0]}): it shows what remains, not what "
+                f"There is only one snapshot {where}({names}): it shows what remains, not what "
                 "was there before, nor what else disappeared."
             )
     for server in sorted(set(found.without_snapshot)):
-        yield f"There is no snapshot of server {server}: what it holds is not known."
+        yield f"There is no snapshot of server {say(server)}: what it holds is not known."
 
 
 def _of_the_records(found: PurgeFindings) -> Iterator[str]:
     never = int((~found.gone["seen_before"].astype(bool)).sum())
     if never:
         yield (
-            f"{count(never, 'ID names', 'IDs name')} no record in any snapshot: absent, but nothing shows that "
+            f"{count(never, 'ID names', 'IDs name')} no record in any snapshot: absent, but none shows that "
             f"{'it was' if never == 1 else 'they were'} ever there. IDs are compared exactly, and are no prefixes."
         )
     if found.by_name:
@@ -173,7 +174,7 @@ def _of_the_rest(found: PurgeFindings) -> Iterator[str]:
 
 def purge_lines(found: PurgeFindings, say: Say) -> Iterator[str]:
     """The whole answer for people: ``say`` makes text from the evidence safe to print."""
-    yield purge_headline(found)
+    yield purge_headline(found, say)
     for window in found.windows.itertuples():
         yield f"Compared: {_shot(found, window.before, say)} with {_shot(found, window.after, say)}"
     if not len(found.windows):
@@ -195,8 +196,7 @@ def purge_lines(found: PurgeFindings, say: Say) -> Iterator[str]:
         by_family = found.expired_meanwhile.groupby("family")["keys"].sum().sort_values(ascending=False)
         told = listed(_noun(family, number) for family, number in by_family.items())
         yield f"Not counted, as due to expire by then: {say(told)}"
-    for note in purge_notes(found):
-        yield f"Note: {say(note)}"
+    yield from (f"Note: {note}" for note in purge_notes(found, say))
 
 
 def _shot(found: PurgeFindings, snapshot: str, say: Say) -> str:

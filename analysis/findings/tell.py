@@ -224,13 +224,11 @@ def quality(view: View) -> tuple[str, str]:
     kinds = view.evidence["kind"].value_counts()
     logs = int(kinds.loc[[kind for kind in kinds.index if str(kind) in _LOGS]].sum())
     streams = int(kinds.reindex(["append-only file", "append-only commands", "replication backlog"]).sum())
-    parts = [
-        count(int(kinds.get("snapshot", 0)), "snapshot"),
-        count(int(kinds.get("info", 0)), "INFO answer"),
-        count(logs, "log"),
-        *([count(streams, "file") + " of commands"] if streams else []),
-        *(["source code"] if kinds.get("source code", 0) else []),
-    ]
+    numbers = ((int(kinds.get("snapshot", 0)), "snapshot"), (int(kinds.get("info", 0)), "INFO answer"), (logs, "log"))
+    parts = [count(number, noun) for number, noun in numbers if number or not streams]
+    if streams:
+        parts.append(f"the commands of {count(streams, 'stream')}")
+    parts += ["source code"] if kinds.get("source code", 0) else []
     sound = bool(view.shots["complete"].any())
     if not len(view.evidence):
         word = "none"

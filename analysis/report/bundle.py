@@ -178,19 +178,21 @@ def _open(value: Any) -> Any:
 
 
 def _write_recovered(looked: Investigation, folder: Path) -> None:
-    """Content of records that are gone, where a snapshot still has it."""
+    """Content of records that are gone, where a witness still has it: the fullest copy, and others that differ."""
     place = folder / "recovered"
     place.mkdir()
-    record = looked.verdict.records["result"]
-    if record.status == "absent" and looked.body:
-        row = looked.view.results.iloc[-1]
-        source = {"snapshot": row["snapshot"], "byte": row["offset"], "db": row["db"], "key": row["key"]}
+    for name, found in looked.recovered.items():
+        first, *others = found
         content = {
-            "recovered_from": source,
+            "recovered_from": first.source,
+            "what": first.what,
             "values": "as they are" if shown() else "redacted",
-            "content": _open(looked.body),
+            "content": _open(first.content),
+            "other_copies": [
+                {"recovered_from": copy.source, "what": copy.what, "content": _open(copy.content)} for copy in others
+            ],
         }
-        _write_json(place / "result.json", content)
+        _write_json(place / f"{name}.json", content)
 
 
 def _write_sums(folder: Path) -> None:

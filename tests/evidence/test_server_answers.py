@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 from analysis.errors import Unusable
-from analysis.evidence.clients import read_clients
-from analysis.evidence.commands import is_telling, keys_of, verb_of
+from analysis.evidence.clients import join_clients, read_clients
+from analysis.evidence.commands import Told, is_telling, keys_of, told_by, verb_of
 from analysis.evidence.config import read_config
 from analysis.evidence.slowlog import read_slowlog
+from analysis.frames import FRAMES, frame
 from analysis.redact import MASK
 from tests.conftest import StartRedis
 from tests.servers import RedisServer
@@ -30,10 +31,12 @@ def file(tmp_path: Path, content: Any) -> Path:
     return path
 
 
+def redis_cli_binary() -> str:
+    return shutil.which("redis-cli") or pytest.skip("no redis-cli")
+
+
 def redis_cli(server: RedisServer, *arguments: str | bytes) -> bytes:
-    binary = shutil.which("redis-cli")
-    if binary is None:
-        pytest.skip("no redis-cli")
+    binary = redis_cli_binary()
     secret = ["-a", server.config["requirepass"], "--no-auth-warning"] if "requirepass" in server.config else []
     return subprocess.run([binary, "-p", str(server.port), *secret, *arguments], capture_output=True, check=True).stdout
 
@@ -86,6 +89,18 @@ def test_slow_commands_are_dated_by_the_second_in_which_they_ended(tmp_path: Pat
     assert last["not_after"] == pd.Timestamp("2025-07-24T02:38:38.999999Z")
     assert (last["client"], last["client_name"], last["server"]) == ("10.0.0.1:5", "cleaner", "s")
     assert got["db"].isna().all()
+
+
+def test_a_slow_command_tells_its_expiry_and_whether_it_takes_keys_away(tmp_path: Path) -> None:
+    commands = ["SETEX k 60 v", "EXPIREAT k 1753324718", "PEXPIREAT k 1753324718001", "flushdb async", "KEYS *"]
+    got = read_slowlog(file(tmp_path, [[n, 1753324718, 5, c.split()] for n, c in enumerate(commands)]), source="x")
+    assert got["ttl"].tolist() == [60_000, pd.NA, pd.NA, pd.NA, pd.NA]
+    assert got["expires_at"].tolist()[1:3] == [
+        pd.Timestamp("2025-07-24T02:38:38Z"),
+        pd.Timestamp("2025-07-24T02:38:38.001Z"),
+    ]
+    assert (got["removed_by"] == "client").tolist() == [False, True, False, True, False]
+    assert got["detail"].fillna("").tolist() == ["", "", "", "ASYNC", ""]
 
 
 def test_one_bad_entry_costs_one_row(tmp_path: Path) -> None:
@@ -165,6 +180,118 @@ def test_only_commands_that_change_keys_or_look_for_them_testify() -> None:
     assert not is_telling([]) and verb_of(["CONFIG", "RESETSTAT"]) == "CONFIG RESETSTAT"
 
 
+DAY = 86_400_000
+T = 1_753_324_718_000
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("SET k v", Told()),
+        ("set k v ex 86400", Told(ttl_ms=DAY)),
+        ("SET k v NX GET PX 5", Told(ttl_ms=5, detail="NX, GET")),
+        ("SET k v XX KEEPTTL", Told(detail="XX, KEEPTTL")),
+        (f"SET k EX PXAT {T}", Told(expires_at_ms=T)),
+        ("SET k v EXAT 1", Told(expires_at_ms=1000)),
+        ("SET k v IFEQ EX EX 7", Told(ttl_ms=7000, detail="IFEQ")),
+        ("SET k v EX 0", Told()),
+        ("SET k v EX", Told(detail="EX")),
+        ("SETEX k 60 v", Told(ttl_ms=60_000)),
+        ("PSETEX k 60 v", Told(ttl_ms=60)),
+        ("SETEX k -1 v", Told()),
+        ("SETEX k 60", Told()),
+        ("GETEX k", Told()),
+        ("GETEX k PERSIST", Told(detail="no TTL")),
+        ("GETEX k EX 9", Told(ttl_ms=9000)),
+        ("GETEX k EXAT 1", Told(expires_at_ms=1000, removes=True)),
+        (f"GETEX k PXAT {T + 1}", Told(expires_at_ms=T + 1)),
+        ("EXPIRE k 60", Told(ttl_ms=60_000)),
+        ("expire k 0", Told(ttl_ms=0, removes=True)),
+        ("EXPIRE k -1 xx", Told(ttl_ms=-1000, detail="XX", removes=True)),
+        ("PEXPIRE k 60 GT", Told(ttl_ms=60, detail="GT")),
+        (f"PEXPIREAT k {T}", Told(expires_at_ms=T, removes=True)),
+        (f"PEXPIREAT k {T + 1} LT", Told(expires_at_ms=T + 1, detail="LT")),
+        ("EXPIREAT k -5", Told(expires_at_ms=-5000, removes=True)),
+        ("PERSIST k", Told(detail="no TTL")),
+        ("RESTORE k 0 x", Told(detail="no TTL")),
+        ("RESTORE k 500 x REPLACE IDLETIME 7", Told(ttl_ms=500, detail="REPLACE")),
+        (f"RESTORE k {T} x replace absttl", Told(expires_at_ms=T, detail="REPLACE")),
+        ("RESTORE k -1 x", Told()),
+        ("DEL a b", Told(removes=True)),
+        ("GETDEL a", Told(removes=True)),
+        ("RENAME a b", Told(removes=True)),
+        ("MOVE a 3", Told(detail="to db 3", removes=True)),
+        ("COPY a b DB 3 REPLACE", Told(detail="to db 3, REPLACE")),
+        ("COPY a b", Told()),
+        ("SWAPDB 0 1", Told(detail="db 0 and db 1", removes=True)),
+        ("FLUSHALL async", Told(detail="ASYNC", removes=True)),
+        ("FLUSHDB", Told(removes=True)),
+        ("MIGRATE h 6379 k 2 5000", Told(detail="to h:6379 db 2", removes=True)),
+        ("MIGRATE h 1 k 2 9 COPY AUTH2 KEYS COPY", Told(detail="to h:1 db 2, COPY")),
+        ("MIGRATE h 1 k 2 9 AUTH COPY KEYS COPY", Told(detail="to h:1 db 2", removes=True)),
+        ("REPLICAOF h 6379", Told(detail="h:6379")),
+        ("slaveof no one", Told(detail="NO ONE")),
+        ("FAILOVER TO h 6379 FORCE TIMEOUT 9", Told(detail="to h:6379, FORCE")),
+        (
+            "CONFIG SET maxmemory 1mb requirepass s3cret",
+            Told(detail=f"maxmemory=1mb, requirepass={MASK}"),
+        ),
+        ("CONFIG RESETSTAT", Told()),
+        ("SHUTDOWN NOSAVE", Told(detail="NOSAVE")),
+        ("DEBUG SET-ACTIVE-EXPIRE 0", Told(detail="SET-ACTIVE-EXPIRE 0")),
+        ("FUNCTION FLUSH SYNC", Told(detail="SYNC")),
+        ("FUNCTION RESTORE payload REPLACE", Told(detail="REPLACE")),
+        ("EVALSHA f00 1 k v", Told(detail="f00")),
+        ("PUBLISH c v", Told(detail="c")),
+        ("LTRIM q 1 0", Told(detail="1 0")),
+        ("HSET unacked tag body", Told(detail="tag")),
+        ("HSETNX h f v", Told(detail="f")),
+        ("HDEL h f g", Told(detail="f, g")),
+        (
+            "HSET h " + " ".join(f"f{n} v" for n in range(20)),
+            Told(detail="f0, f1, f2, f3, f4, f5, f6, f7, … (12 more)"),
+        ),
+        ("ZADD unacked_index NX CH 1.5 tag", Told(detail="tag")),
+        ("ZREM unacked_index tag", Told(detail="tag")),
+        ("HEXPIRE h 60 NX FIELDS 2 f g", Told(detail="f, g: EX 60")),
+        ("HPEXPIREAT h 5 FIELDS 1 f", Told(detail="f: PXAT 5")),
+        ("HSETEX h FNX EX 9 FIELDS 1 f v", Told(detail="f: EX 9")),
+        ("HGETDEL h FIELDS 1 f", Told(detail="f")),
+        ("GET k", Told()),
+    ],
+)
+def test_what_a_command_tells_beside_its_keys(command: str, told: Told) -> None:
+    assert told_by(command.split(), at_ms=T) == told
+    assert told_by(command.encode().split(), at_ms=T) == told
+
+
+@pytest.mark.parametrize("number", ["x", "", "+1", "01", "1.5", " 1", "1e3", "-0", "9" * 19, "9" * 400, "٣", "-9" * 19])
+@pytest.mark.parametrize("verb", ["EXPIRE", "EXPIREAT", "GETEX", "SETEX"])
+def test_an_expiry_that_is_no_number_to_redis_is_missing(verb: str, number: str) -> None:
+    arguments = [verb, "k", "EX", number] if verb == "GETEX" else [verb, "k", number, "v"]
+    told = told_by(arguments, at_ms=T)
+    assert (told.ttl_ms, told.expires_at_ms, told.removes) == (None, None, False)
+
+
+def test_an_expiry_given_as_a_time_has_not_passed_where_nobody_knows_the_time() -> None:
+    assert told_by(["PEXPIREAT", "k", str(T)]) == Told(expires_at_ms=T)
+    assert told_by(["PEXPIREAT", "k", "0"]) == Told(expires_at_ms=0, removes=True)
+    assert told_by(["PEXPIREAT", "k", str(2**63 - 1)]) == Told(expires_at_ms=253_402_300_799_999)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], [b""], ["DEL" * 50], *([verb] for verb in "SET MOVE COPY SWAPDB MIGRATE CONFIG HEXPIRE".split())]
+)
+def test_a_command_that_is_cut_tells_what_is_left(arguments: list[str]) -> None:
+    assert told_by(arguments).detail is None
+
+
+def test_what_is_told_is_short_and_without_secrets() -> None:
+    told = told_by([b"EVAL", b"redis.call('set', 'url', 'redis://:s3cret@h/0')\n" + b"x" * 10**7, b"0"])
+    assert told.detail and len(told.detail) < 200 and "s3cret" not in told.detail and "\n" not in told.detail
+    assert told_by([b"HDEL", b"h", b"\xff"]).detail == "\\xff"
+
+
 def test_connections_of_every_version_are_read_by_name(tmp_path: Path) -> None:
     lines = (
         "id=4 addr=/run/my redis/redis.sock:0 fd=9 name= age=11550 idle=0 flags=U db=0 cmd=slowlog user=default\r\n"
@@ -177,6 +304,65 @@ def test_connections_of_every_version_are_read_by_name(tmp_path: Path) -> None:
     assert got["db"].tolist() == [0, 12] and got["age"].tolist() == [11550, 1]
     assert got["lib"].tolist()[1] == "redis-py(celery_v5.7.0) 8.1.0" and pd.isna(got["lib"].iloc[0])
     assert pd.isna(got["name"].iloc[0]) and got["user"].tolist() == ["default", "bob"]
+
+
+TAKEN = pd.Timestamp("2025-07-24T02:38:38Z")
+
+
+def joined(clients: list[dict[str, Any]], commands: list[dict[str, Any]], **taken: pd.Timestamp) -> list[list[str]]:
+    known = frame("clients", [{"server": "s", "source": "a", "addr": "1.1.1.1:5", "age": 60, **row} for row in clients])
+    rows = []
+    for command in commands:
+        at = TAKEN - pd.Timedelta(seconds=command.get("ago", 30))
+        row = {"server": "s", "client": "1.1.1.1:5", "verb": "DEL", "not_before": at, "not_after": at, **command}
+        rows.append({name: value for name, value in row.items() if name != "ago"})
+    got = join_clients(frame("commands", rows), known, taken)
+    assert list(got.columns) == [column.name for column in FRAMES["commands"]]
+    assert [str(got[name].dtype) for name in ("client_name", "user")] == ["category", "category"]
+    return got[["client_name", "user"]].astype(object).fillna("").to_numpy().tolist()
+
+
+def test_commands_get_the_name_and_the_user_of_their_connection() -> None:
+    known = [{"name": "cleaner", "user": "bob"}]
+    assert joined(known, [{}, {"client": "1.1.1.1:6"}, {"client": None}, {"server": "t"}], a=TAKEN) == [
+        ["cleaner", "bob"],
+        ["", ""],
+        ["", ""],
+        ["", ""],
+    ]
+    assert joined([], [{}], a=TAKEN) == [["", ""]] and joined(known, [], a=TAKEN) == []
+
+
+def test_an_address_speaks_only_for_as_long_as_the_connection_lasted() -> None:
+    known = [{"user": "bob"}]
+    times: list[dict[str, Any]] = [{"ago": ago} for ago in (61, 62.5, 0, -1, -2.5)]
+    assert [user for _, user in joined(known, times, a=TAKEN)] == ["bob", "", "bob", "bob", ""]
+    undated: list[dict[str, Any]] = [{"ago": 9999}, {"ago": -9999}, {"not_before": None, "not_after": None}]
+    assert joined(known, undated) == [["", "bob"]] * 3
+    assert joined([{"user": "bob", "age": None}], undated, a=TAKEN) == [["", "bob"]] * 3
+
+
+def test_two_connections_that_had_one_address_are_told_by_their_times_or_not_at_all() -> None:
+    known = [{"user": "bob", "age": 10}, {"user": "eve", "source": "b", "age": 10}]
+    times = [{"ago": 5}, {"ago": 25}, {"ago": 15}]
+    before = TAKEN - pd.Timedelta(seconds=20)
+    assert [user for _, user in joined(known, times, a=TAKEN, b=before)] == ["bob", "eve", ""]
+    assert [user for _, user in joined(known, times)] == ["", "", ""]
+    assert joined([known[0], {**known[0], "source": "b"}], [{"ago": 5}]) == [["", "bob"]]
+
+
+def test_what_the_commands_own_source_says_stays() -> None:
+    known = [{"name": "cleaner", "user": "bob"}]
+    rows = [{"client_name": "cleaner"}, {"client_name": "other"}, {"user": "eve"}]
+    assert joined(known, rows, a=TAKEN) == [["cleaner", "bob"], ["other", ""], ["cleaner", "eve"]]
+
+
+def test_clients_of_a_unix_socket_share_an_address_and_are_not_told_apart() -> None:
+    known = [{"addr": "/run/redis.sock:0", "user": "bob"}]
+    rows = [{"client": "unix:/run/redis.sock"}, {"client": "/run/redis.sock:0"}]
+    assert joined(known, rows, a=TAKEN) == [["", ""]] * 2
+    ipv6 = [{"addr": "[::1]:5", "user": "bob"}]
+    assert joined(ipv6, [{"client": "[::1]:5"}], a=TAKEN) == [["", "bob"]]
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"NOAUTH Authentication required.\n", b"\xff" * 100])
@@ -202,6 +388,10 @@ def test_real_server_as_redis_cli_saves_it(start_redis: StartRedis, tmp_path: Pa
     assert deleted["client_name"] == "cleaner"
     assert abs(deleted["not_after"] - pd.Timestamp.now("UTC")) < pd.Timedelta(minutes=1)
     assert slow.loc[slow["verb"] == "KEYS", "keys"].tolist() == [["celery-task-meta-*"]]
+    assert deleted["removed_by"] == "client"
     for form in (["--json"], []):
         clients = read_clients(file(tmp_path, redis_cli(server, *form, "CLIENT", "LIST")), source="clients.txt")
         assert clients.loc[clients["name"] == "cleaner", "cmd"].tolist() == ["del"]
+        taken = {"clients.txt": pd.Timestamp.now("UTC").floor("s").as_unit("us")}
+        whose = join_clients(slow, clients, taken)
+        assert whose.loc[whose["verb"] == "DEL", "user"].tolist() == ["default"]

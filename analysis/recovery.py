@@ -1,0 +1,107 @@
+"""Content of records that are gone, wherever a witness still has it.
+
+In: a case, and one task's ``View``. Out: ``Copy``s, the fullest first. Every copy is what its witness had, which need
+not be the last that was there. Opens nothing but JSON; what is pickled stays closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.case import Case
+from analysis.celery.jobs import job_record
+from analysis.celery.messages import message_body
+from analysis.celery.results import body_of
+from analysis.evidence.log_forms import succeeded_value
+from analysis.evidence.rdb_values import ValueUnreadable
+from analysis.findings.deeds import place_of
+from analysis.findings.view import View
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy of a record's content. ``record`` is result, job or message; ``what`` says what kind of copy it is,
+    ``source`` where it stands, ``content`` is JSON-like data.
+    """
+
+    record: str
+    what: str
+    source: dict[str, Any]
+    content: Any
+
+
+def copies(case: Case, view: View, record: str) -> list[Copy]:
+    """Copies of one record, those that differ, the fullest and latest first."""
+    found: list[Copy] = []
+    for copy in {"result": _results, "job": _jobs, "message": _messages}[record](case, view):
+        if all(copy.content != other.content for other in found):
+            found.append(copy)
+    return found
+
+
+def _results(case: Case, view: View) -> Iterator[Copy]:
+    for _, row in view.results.loc[view.results["serializer"].eq("json")].iloc[::-1].iterrows():
+        try:
+            value = case.value(str(row["snapshot"]), int(row["offset"]))
+        except ValueUnreadable:
+            continue
+        if isinstance(value, bytes) and (meta := body_of(value).meta):
+            yield Copy("result", "stored in a snapshot", _in_snapshot(row), dict(meta))
+    wanted = view.keys_of("result")
+    removes = view.deeds["removed_by"].notna()
+    known = view.deeds.loc[view.deeds["payload_at"].notna()].iloc[::-1]
+    # The write itself says more of its content than what took it away, which points at the same.
+    for _, row in pd.concat([known.loc[~removes], known.loc[removes]]).iterrows():
+        keys = row["keys"] if isinstance(row["keys"], list) else []
+        published = str(row["verb"]).upper() == "PUBLISH"
+        if wanted.isdisjoint(keys) and not published:
+            continue
+        if (raw := _content(case, row)) is not None and (meta := body_of(raw).meta):
+            what = "taken away by a command" if pd.notna(row["removed_by"]) else "written by a command"
+            what = "published when it was stored" if published else what
+            yield Copy("result", what, _in_commands(row), dict(meta))
+    for _, line in view.log.loc[view.log["kind"].eq("succeeded")].iloc[::-1].iterrows():
+        if (logged := succeeded_value(str(line["text"]))) is not None:
+            source = {"log": line["source"], "line": int(line["line"])}
+            # The value as Python wrote it, cut by Celery at 1,024 characters and by the kit where it is longer.
+            yield Copy("result", "the value as the worker logged it", source, {"result_as_logged": logged})
+
+
+def _jobs(case: Case, view: View) -> Iterator[Copy]:
+    for _, row in view.records.iloc[::-1].iterrows():
+        try:
+            fields = job_record(case.value(str(row["snapshot"]), int(row["offset"]))).fields
+        except ValueUnreadable:
+            continue
+        if fields:
+            yield Copy("job", "stored in a snapshot", _in_snapshot(row), fields)
+
+
+def _messages(case: Case, view: View) -> Iterator[Copy]:
+    pushed = view.deeds["verb"].astype("str").str.upper().isin(("LPUSH", "RPUSH", "HSET"))
+    for _, row in view.deeds.loc[pushed & view.deeds["payload_at"].notna() & view.deeds["task_id"].notna()].iterrows():
+        raw = _content(case, row)
+        body = message_body(raw) if raw is not None else None
+        if body is not None and body.args is not None:
+            content = {"task": view.name or None, "id": view.task_id, "args": body.args, "kwargs": body.kwargs}
+            yield Copy("message", "the message as it was sent", _in_commands(row), content)
+
+
+def _content(case: Case, row: pd.Series) -> bytes | None:
+    try:
+        return case.content(str(row["source"]), int(row["payload_at"]))
+    except ValueUnreadable:
+        return None
+
+
+def _in_snapshot(row: pd.Series) -> dict[str, Any]:
+    return {"snapshot": row["snapshot"], "byte": int(row["offset"]), "db": int(row["db"]), "key": row["key"]}
+
+
+def _in_commands(row: pd.Series) -> dict[str, Any]:
+    db = None if pd.isna(row["db"]) else int(row["db"])
+    return {"command": place_of(row), "verb": str(row["verb"]), "db": db, "keys": row["keys"]}
