@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
@@ -23,16 +23,23 @@ from tqdm import tqdm
 from analysis.cache import FOLDER_SWITCH, open_cache
 from analysis.case import Case, open_case
 from analysis.errors import Unusable
+from analysis.findings.bulk import looks
 from analysis.findings.inventory import known_tasks
+from analysis.findings.purge import PurgeFindings
+from analysis.findings.purge import verify_purge as verify
+from analysis.findings.purge_list import LARGEST, read_ids
+from analysis.findings.purge_words import purge_headline, purge_lines, purge_notes
 from analysis.findings.words import count, stamp
 from analysis.investigation import case_gaps, holding, look_into
 from analysis.kernels import COMPILED_FROM
 from analysis.progress import Progress
+from analysis.redact import redact_text
 from analysis.report.bundle import folder_name, rows, to_json
-from analysis.report.show import SWITCH
+from analysis.report.show import SWITCH, shown
 
 OK, PARTLY, NOTHING = 0, 1, 2
 T = TypeVar("T")
+_PIECE = 10_000
 
 
 def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -191,6 +198,68 @@ def _time(text: str, option: str, opened: Case) -> pd.Timestamp:
         return moment.tz_convert("UTC")
     except (ValueError, OverflowError, NotImplementedError):
         raise Unusable(f"{text!r} is no time such as 2025-07-24T02:30:00Z", file=option) from None
+
+
+@cli.command()
+@click.argument("case")
+@click.option("--ids", "file", metavar="FILE", required=True, help="The purged records, one a line; - = stdin.")
+@_shared
+def verify_purge(case: str, file: str, **options: Any) -> int:
+    """After a purge: which of the job records given in FILE are gone from CASE, which remain, what else disappeared.
+
+    An ID is a task's, the record's own, or a whole key, and exact. Blank lines and # comments are passed over. With a
+    snapshot from before the purge and one from after it, it is told what disappeared; one alone tells what remains.
+    """
+    said = _Said(**options)
+    ids = read_ids(_given(file), "standard input" if file == "-" else file)
+    opened = said.open(case)
+    shots = looks(opened.evidence)
+    if not len(shots):
+        why = "; ".join(str(item) for item in opened.ignored if item.left_out) or "put one from after the purge in it"
+        raise Unusable(f"no snapshot to look in ({why})", file=case)
+    around = opened.settings.jobs.around if opened.settings.jobs else None
+    servers = set(opened.evidence["server"].dropna())
+    append_only = set(opened.evidence.loc[opened.evidence["kind"].eq("append-only file"), "path"])
+    found = verify(ids, opened.keys, opened.jobs, opened.messages, shots, around, servers, append_only)
+    if said.as_json:
+        for part in _purge_object(found):
+            click.echo(part, nl=False)
+    else:
+        from analysis.report.html import said as printable  # only here, for it takes long to import
+
+        for line in purge_lines(found, printable):
+            click.echo(line)
+    said.failed = bool(len(found.remaining) or len(found.undecided))
+    return said.status(opened)
+
+
+def _purge_object(found: PurgeFindings) -> Iterator[str]:
+    """The JSON object in pieces: what is gone may be all that a server held."""
+    remaining = found.remaining
+    if not shown():
+        remaining = remaining.assign(status=remaining["status"].map(redact_text, na_action="ignore"))
+    yield f'{{"headline": {to_json(purge_headline(found))}, "notes": {to_json(purge_notes(found))}'
+    frames = {"gone": found.gone, "remaining": remaining, "undecided": found.undecided, "also_gone": found.also_gone}
+    frames |= {"expired_meanwhile": found.expired_meanwhile, "emptied": found.emptied, "compared": found.windows}
+    for name, frame in frames.items():
+        yield f', "{name}": ['
+        for begin in range(0, len(frame), _PIECE):
+            yield (", " if begin else "") + to_json(rows(frame.iloc[begin : begin + _PIECE]))[1:-1]
+        yield "]"
+    yield "}\n"
+
+
+def _given(file: str) -> bytes:
+    """What stands in a file, or in standard input for ``-``, as far as it may be a list."""
+    try:
+        if file == "-":
+            if sys.stdin is None:
+                raise Unusable("is closed", file="standard input")
+            return sys.stdin.buffer.read(LARGEST + 1)
+        with open(file, "rb") as opened:
+            return opened.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        raise Unusable(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=file) from None
 
 
 class _Said:

@@ -295,6 +295,7 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("says", TEXT, "one sentence"),
         Column("source", TEXT, "evidence, with line, field or offset"),
         Column("certainty", TEXT, "shown, derived or inferred"),
+        Column("contradicts", TEXT, "source of another row that cannot be true as well; missing = none"),
     ),
     # a row is a place where a task ID was found
     "traces": (

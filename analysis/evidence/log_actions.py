@@ -14,8 +14,9 @@ from analysis.evidence.log_kinds import Said
 _REACH = 4096
 _MOST_IDS = 50
 _UUID = re.compile(rb"(?<![0-9a-fA-F])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9a-fA-F])")
-_TASK_LOGGER = re.compile(rb"(?P<name>[\w.]{1,300})\[(?P<id>[^\]\s]{1,512})\]: ")
-_STEMS = (b"purg", b"flush", b"clean", b"delet", b"remov", b"prun", b"clear", b"wip", b"eras", b"unlink")
+_LEVEL = rb"\[?(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\]?[\s:|-]{1,4}"
+_TASK_LOGGER = re.compile(rb"(?:" + _LEVEL + rb")?(?P<name>[\w.]{1,300})\[(?P<id>[^\]\s]{1,512})\]: ")
+STEMS = (b"purg", b"flush", b"clean", b"delet", b"remov", b"prun", b"clear", b"wip", b"eras", b"unlink")
 _ACTION = re.compile(
     rb"(?<![a-z.])(?:(?P<flush>flush_?(?:all|db)(?![a-z])|(?:flush(?:ed|ing)?|clear(?:ed|ing)?|wip(?:ed?|ing))(?![a-z])"
     rb"(?=.{0,60}(?:redis|cache|database|\bdb|keys|queue))|cache[._ ]?clear(?:ed)?(?![a-z]))"
@@ -52,10 +53,14 @@ _NOT_DONE = re.compile(
     rb"|error (?:while |when )?(?:delet|remov|purg|flush|clean)"
     rb"|(?:purge|cleanup|clean up|delet\w+|flush\w*) (?:\w+ )?(?:failed|disabled)"
 )
+_METHODS = rb"GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE"
 _REQUEST = re.compile(
-    rb"\b(?P<method>GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE) \S{1,2000}(?: HTTP/[\d.]{1,3})?\"?"
+    rb"\b(?P<method>" + _METHODS + rb") \S{1,2000}(?: HTTP/[\d.]{1,3})?\"?"
     rb"[ :]{1,3}(?:status=|-> ?)?(?P<status>\d{3})\b"
 )
+# A request whose parts are fields, in any order.
+_METHOD = re.compile(rb"\b(?:method|request)[\"']?\s?[=:]\s?[\"']?(?P<method>" + _METHODS + rb")\b")
+_STATUS = re.compile(rb"\bstatus(?:_?code)?[\"']?\s?[=:]\s?[\"']?(?P<status>\d{3})\b")
 
 
 def told_by_application(message: bytes) -> Iterator[Said]:
@@ -82,7 +87,7 @@ def told_by_application(message: bytes) -> Iterator[Said]:
 
 
 def _action(message: bytes, low: bytes) -> tuple[str, int | None]:
-    for stem in _STEMS:
+    for stem in STEMS:
         if stem in low:
             break
     else:
@@ -91,14 +96,22 @@ def _action(message: bytes, low: bytes) -> tuple[str, int | None]:
     kind = next((kind for kind in ("flush", "purge", "delete") if kind in found), "")
     if not kind:
         return "", None
-    number = next((match[1] for pattern in _COUNTS if (match := pattern.search(low))), None)
+    method, status, rest = _request(message, low)
+    number = next((match[1] for pattern in _COUNTS if (match := pattern.search(rest))), None)
     count = int(number) if number else 0 if _NONE.search(low) else None
-    request = _REQUEST.search(message)
-    if request and request["method"] in (b"GET", b"HEAD", b"OPTIONS") and count is None:
+    if method in (b"GET", b"HEAD", b"OPTIONS") and count is None:
         return "", None
-    if (request and int(request["status"]) >= 300) or _REHEARSED.search(low) or (not count and _NOT_DONE.search(low)):
+    if (method and status >= 300) or _REHEARSED.search(low) or (not count and _NOT_DONE.search(low)):
         return "not_done", count
     return kind, count
+
+
+def _request(message: bytes, low: bytes) -> tuple[bytes, int, bytes]:
+    """Method and status of the request that a line tells of, 0 where it has none; and what else it says."""
+    if found := _REQUEST.search(message):
+        return found["method"], int(found["status"]), low[: found.start()] + low[found.end() :]
+    method, told = _METHOD.search(message), _STATUS.search(message)
+    return method["method"] if method else b"", int(told["status"]) if told else 0, low
 
 
 def _text(raw: bytes) -> str:

@@ -34,6 +34,9 @@ _VERBS = {
     b"retry": "retried",
     b"cannot": "ack_failed",
 }
+_SUCCEEDED = re.compile(r"(?:.{0,300}?[\s:|-])??Task [^\[\]]{1,300}\[.{1,512}?\] succeeded in [\d.e+-]{1,30}s: ")
+_FIELD = re.compile(r" [\w.@-]{1,79}=")
+_TOKEN = re.compile(r"""\\.|'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|[\[({<\])}>]|\s""", re.DOTALL)
 _RECEIVED = re.compile(
     rb"Received task: (?P<name>[^\[\]]{1,300})\[(?P<id>.{1,512}?)\]"
     rb"(?: {1,3}ETA:\[[^\]]*\])?(?: {1,3}expires:\[[^\]]*\])?\s*$"
@@ -159,7 +162,7 @@ _SERVER = (
     _form("volatile)", "db_size", rb"DB \d+: " + _NUMBER + rb" keys "),
     _form("SECURITY", "attack", rb"Possible SECURITY ATTACK"),
 )
-_WORKER_WORDS = frozenset(form.word for form in _WORKER)
+WORKER_WORDS = frozenset(form.word for form in _WORKER)
 _SERVER_WORDS = frozenset(form.word for form in _SERVER)
 # Marks that may cling to a word.
 _BLANK = bytes.maketrans(b"\"'=(", b"    ")
@@ -173,7 +176,7 @@ def told_by_worker(message: bytes, *, printed: bool = False) -> Iterator[Said]:
     if not printed and b"Task " in message[:_HEAD] and (found := _TASK.search(message, 0, _HEAD + 900)):
         yield _of_task(found)
         return
-    for form, told in _told(_WORKER, _WORKER_WORDS, message):
+    for form, told in _told(_WORKER, WORKER_WORDS, message):
         if printed and not form.printed:
             continue
         kind = form.kind
@@ -188,6 +191,38 @@ def told_by_worker(message: bytes, *, printed: bool = False) -> Iterator[Said]:
             kind = _HANDLER_ERRORS.get(error.strip(b"<").rpartition(b".")[2], "handler_error")
         yield _said(kind, told)
         return
+
+
+def succeeded_value(text: str) -> str | None:
+    """The repr of the value that a task returned, out of the ``text`` of its event ``succeeded``; None in any other.
+
+    celery/app/trace.py logs ``saferepr(value, resultrepr_maxsize)``, 1,024 characters by default: of a longer value
+    Celery wrote ``...`` for what it left out. Where the kit shortened the text, its note of that is the end of what is
+    given here. Secrets are masked as they are in the text.
+    """
+    if not (found := _SUCCEEDED.match(text)):
+        return None
+    begin = found.end()
+    end = _value_end(text, begin)
+    # After a value come the other fields of a JSON line, or lines that the event was given. Else a blank is its own.
+    if end < len(text) and text[end] != "\n" and not _FIELD.match(text, end):
+        end = text.find("\n", end)
+    return text[begin:] if end < 0 else text[begin:end]
+
+
+def _value_end(text: str, begin: int) -> int:
+    """Where the first blank is that stands in no brackets and in no quotes."""
+    # What is printed as <Order 7> ends with its own bracket; elsewhere that is a mere sign.
+    opening, closing = ("([{<", ")]}>") if text.startswith("<", begin) else ("([{", ")]}")
+    depth = 0
+    for token in _TOKEN.finditer(text, begin):
+        if token[0] in opening:
+            depth += 1
+        elif token[0] in closing:
+            depth -= 1
+        elif depth <= 0 and token[0].isspace():
+            return token.start()
+    return len(text)
 
 
 def told_by_server(message: bytes, role: str) -> Iterator[Said]:

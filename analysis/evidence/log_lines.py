@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-BLOCK = 1 << 20
+BLOCK = 1 << 22
 LONGEST_LINE = 64 << 10
 # A log compresses ten to fifty times, text made to fill a disk a thousand times.
 LARGEST_INFLATED = 256 << 20
@@ -22,12 +22,11 @@ _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
 class LogLines:
-    """Iterates ``(number, line)``: numbers from 1, lines without their end, of over-long ones the first 64 KiB, no
-    empty ones.
+    """The lines of a file, one by one or in blocks. Runs of NUL at the start of a line, as a rotation by copying leaves
+    them, are passed over.
 
-    Runs of NUL at the start of a line, as a rotation by copying leaves them, are passed over. After the iteration
-    ``count`` is the number of lines, and where not all could be read ``complete`` is False and ``reason`` says why;
-    ``foreign``: its beginning does not look like text.
+    After the iteration ``count`` is the number of lines, and where not all could be read ``complete`` is False and
+    ``reason`` says why; ``foreign``: its beginning does not look like text.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,30 +37,35 @@ class LogLines:
         self.foreign = False
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        held: bytes | None = None
+        """``(number, line)``, as ``lines_of`` has them."""
+        for first, block in self.blocks():
+            yield from lines_of(first, block)
+
+    def blocks(self) -> Iterator[tuple[int, bytes]]:
+        """``(number, block)``: the number of the block's first line, and whole lines, without the last one's end.
+
+        Of a line that goes on beyond a block the first 64 KiB are kept, so what is given is never much more than
+        ``BLOCK``.
+        """
         rest = b""
         for block in self._blocks():
             if not self.count:
                 self.foreign = _foreign(block.lstrip(b"\0")[:LONGEST_LINE])
-            lines = (rest + block).split(b"\n") if rest else block.split(b"\n")
-            rest = lines.pop()
-            if held is not None:
-                if not lines:
-                    rest = b""
-                    continue
-                lines[0], held = held, None
-            for line in lines:
-                self.count += 1
-                if line:
-                    yield self.count, _trimmed(line)
+            cut = block.rfind(b"\n")
+            if cut < 0:
+                rest += block
+            else:
+                yield self._counted(rest + block[:cut])
+                rest = block[cut + 1 :]
             if len(rest) > LONGEST_LINE:
-                rest = rest.lstrip(b"\0")
-                if len(rest) > LONGEST_LINE:
-                    held, rest = rest[:LONGEST_LINE], b""
-        last = rest if held is None else held
-        if last.strip(b"\0"):
-            self.count += 1
-            yield self.count, _trimmed(last)
+                rest = rest.lstrip(b"\0")[:LONGEST_LINE]
+        if rest.strip(b"\0"):
+            yield self._counted(rest)
+
+    def _counted(self, block: bytes) -> tuple[int, bytes]:
+        first = self.count + 1
+        self.count += block.count(b"\n") + 1
+        return first, block.replace(b"\r\n", b"\n") if b"\r" in block else block
 
     def _blocks(self) -> Iterator[bytes]:
         with self.path.open("rb") as file:
@@ -121,7 +125,15 @@ def _until_damage(decoder: zlib._Decompress, raw: bytes) -> Iterator[bytes]:
             return
 
 
-def _trimmed(line: bytes) -> bytes:
+def lines_of(first: int, block: bytes) -> Iterator[tuple[int, bytes]]:
+    """``(number, line)`` of a block: lines without their end, of over-long ones the first 64 KiB, no empty ones."""
+    for number, line in enumerate(block.split(b"\n"), first):
+        if line and (line := trimmed(line)):
+            yield number, line
+
+
+def trimmed(line: bytes) -> bytes:
+    """A line without its end and without NULs, no longer than 64 KiB."""
     if len(line) > LONGEST_LINE:
         line = line.lstrip(b"\0")[:LONGEST_LINE]
     return line.replace(b"\0", b"").rstrip(b"\r") if b"\0" in line else line.rstrip(b"\r")

@@ -56,8 +56,9 @@ _BEFORE = (
 _CLIENT = rb"[^\s\[\]]{1,80}\x20[^\s\[\]]{1,80}\x20[^\[\]\"]{1,80}\x20\["
 _AFTER = rb"[\])\"']?[\x20:|,-]*"
 
-# Celery's worker_log_format and worker_task_log_format, and variants that keep its [time: LEVEL/process].
-_CELERY = re.compile(rb"\[" + _ISO + rb":?\x20\[?(?P<level>[A-Z]+)[/|](?P<process>[^\]]{1,120})\]\x20?")
+# Celery's worker_log_format and worker_task_log_format, and variants that keep its [time: LEVEL/process] or, for any
+# program, its [time: LEVEL].
+_CELERY = re.compile(rb"\[" + _ISO + rb":?\x20\[?(?P<level>[A-Z]+)(?:[/|](?P<process>[^\]]{1,120}))?\]\x20?")
 # src/server.c, serverLogRaw: pid:role time level message; the time by log-timestamp-format (Valkey 8.1).
 _REDIS = re.compile(
     rb"(?P<pid>\d{1,10}):(?:(?P<process>[A-Z])\x20(?:"
@@ -123,7 +124,8 @@ class HeadReader:
         first = line[:1]
         if first == b"[" and (found := _CELERY.match(line)):
             times = self._times(found)
-            return Head(*times, line[found.end() :], "worker", _text(found["process"])) if times else None
+            process = found["process"] or b""
+            return Head(*times, line[found.end() :], "worker" if process else "", _text(process)) if times else None
         if first == b"{":
             return self._json(line, depth)
         if first.isdigit() and (found := _REDIS.match(line)):
@@ -240,11 +242,26 @@ class HeadReader:
         self._last = minute[0] + within
         return self._last, minute[1] + within + span
 
+    def minute(self, when: bytes) -> tuple[int, int] | None:
+        """The earliest and the latest µs at which ``2025-07-24 02:05`` can have begun; None where it cannot."""
+        key = (when, None)
+        if key not in self._minutes:
+            self._forget()
+            self._minutes[key] = self._minute(when[:4], when[5:7], b"", when[8:10], when[11:], b"")
+        return self._minutes[key]
+
+    def passed(self, at: int) -> None:
+        """A time of this log that was read by other means."""
+        self._last = at
+
+    def _forget(self) -> None:
+        if len(self._minutes) > _MOST_REMEMBERED:
+            self._minutes.clear()
+
     def _remembered(self, found: re.Match[bytes], prefix: str) -> tuple[int, int] | None:
         key = found.group(prefix + "when", prefix + "z")
         if key not in self._minutes:
-            if len(self._minutes) > _MOST_REMEMBERED:
-                self._minutes.clear()
+            self._forget()
             self._minutes[key] = self._minute_of(found, prefix)
         return self._minutes[key]
 

@@ -5,31 +5,44 @@ In: a file, whose kind its content tells. Out: the frame ``events``, and from wh
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from analysis.columns import NotKept
 from analysis.evidence.log_actions import told_by_application
+from analysis.evidence.log_blocks import Block, read_block
+from analysis.evidence.log_common import Common, common_events, redacted
 from analysis.evidence.log_forms import names_itself, told_by_server, told_by_worker
 from analysis.evidence.log_kinds import Said
-from analysis.evidence.log_lines import LogLines
+from analysis.evidence.log_lines import BLOCK, LogLines, lines_of
+from analysis.evidence.log_rows import UNKNOWN, Rows
 from analysis.evidence.log_times import Head, HeadReader
-from analysis.frames import concat, frame
 from analysis.redact import redact_text, redact_value, shorten
 
+T = TypeVar("T")
 LONGEST_TEXT = 4_000
 # What is kept of a line and of those that belong to it, before secrets are taken out and the text is shortened.
 _LONGEST_RAW = 16_384
-_ROWS_AT_ONCE = 50_000
-_UNKNOWN = np.iinfo(np.int64).min
+_MOST_WAITING = 10_000
 
 _COLOUR = re.compile(rb"\x1b\[[0-9;?]{0,20}[A-Za-z]")
 _NODE = re.compile(rb"\s?-{10,} (?P<node>\S{1,200}@\S{1,200} v\S{1,40}.{0,40})")
+# What a line of logging begins with where it has no time, or one whose form does not tell day from month.
+_RECORD = re.compile(
+    rb"(?:[\d/.,: -]{8,40}(?:[AP]M[\s:|-]{1,4})?)?[\[<]?(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)"
+    rb"(?:[/|][^\]]{1,120})?[\]>]?[\s:|-]{1,4}(?:[\w.]{1,100}[\s:|-]{1,4}(?=Task |Received ))?"
+)
 _DISCARDED = frozenset(("unregistered", "invalid_message", "unknown_message", "undecodable"))
 _PROCESS = {"worker": "worker", "redis": "redis", "": "application"}
 
@@ -62,23 +75,57 @@ def read_log(path: Path, *, source: str, server: str = "", zone: ZoneInfo) -> Lo
     Lines without a time that belong to an event (a traceback, a message's headers) are in its ``text``, which is
     redacted and no longer than ``LONGEST_TEXT`` and a note of what was left out.
     """
-    lines = LogLines(path)
-    reader = _Reader(source, server, zone)
-    for number, line in lines:
-        reader.take(number, line)
-    reader.end()
-    if lines.complete and lines.foreign and reader.first is None:
-        lines.complete, lines.reason = False, "is not text, and no line of it has a time"
-    return LogReading(
-        events=concat("events", reader.parts),
-        kind=reader.kind,
-        first_at=_moment(reader.first),
-        last_at=_moment(reader.last),
-        lines=lines.count,
-        complete=lines.complete,
-        stopped_at=None if lines.complete else lines.count,
-        reason=lines.reason,
-    )
+    try:
+        return _read(path, zone, Rows(source, server))
+    except NotKept:
+        return _read(path, zone, Rows(source, server, in_memory=True))
+
+
+def _read(path: Path, zone: ZoneInfo, rows: Rows) -> LogReading:
+    with rows:
+        lines = LogLines(path)
+        reader = _Reader(zone, rows)
+        heads = HeadReader(zone)
+        pieces = (_piece(first, data, heads) for first, data in lines.blocks())
+        for piece in _ahead(pieces) if path.stat().st_size > BLOCK else pieces:
+            reader.take_piece(piece)
+        reader.end()
+        if lines.complete and lines.foreign and reader.first is None:
+            lines.complete, lines.reason = False, "is not text, and no line of it has a time"
+        return LogReading(
+            events=rows.frame(),
+            kind=reader.kind,
+            first_at=_moment(reader.first),
+            last_at=_moment(reader.last),
+            lines=lines.count,
+            complete=lines.complete,
+            stopped_at=None if lines.complete else lines.count,
+            reason=lines.reason,
+        )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Whole lines, of which the first has the number ``first``; and where it helps, what is known of all at once."""
+
+    first: int
+    data: bytes
+    block: Block | None
+    common: Common | None
+
+
+def _piece(first: int, data: bytes, heads: HeadReader) -> _Piece:
+    block = read_block(first, data, heads)
+    return _Piece(first, data, block, common_events(block) if block else None)
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made in a thread while the one before is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 @dataclass
@@ -95,20 +142,17 @@ class _Event:
 class _Reader:
     """Goes through a log once, holding only the event whose lines still come and those that wait for the next time."""
 
-    source: str
-    server: str
     zone: ZoneInfo
-    parts: list[pd.DataFrame] = field(default_factory=list)
+    rows: Rows
     first: int | None = None
     last: int | None = None
 
     def __post_init__(self) -> None:
         self._heads = HeadReader(self.zone)
         self._open: _Event | None = None
-        self._waiting: list[_Event] = []
+        self._waiting: deque[_Event] = deque()
         self._now: int | None = None
         self._node = b""
-        self._rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self._worker_lines = self._server_lines = 0
 
     @property
@@ -117,7 +161,44 @@ class _Reader:
             return "redis log"
         return "worker log" if self._worker_lines else "application log"
 
+    def take_piece(self, piece: _Piece) -> None:
+        if piece.block is not None and piece.common is not None:
+            self._take_block(piece.block, piece.common)
+            return
+        for number, line in lines_of(piece.first, piece.data):
+            self.take(number, line)
+
+    def _take_block(self, block: Block, common: Common) -> None:
+        """The same as ``take`` for each line; what needs no look goes by at once."""
+        if block.timed.any():
+            self._seen(int(block.at[block.timed].min()), int(block.at[block.timed].max()))
+        self.rows.begin(common.columns | {"text": redacted(common.columns["text"])})
+        rest = block.looked_at & ~common.found
+        added = _follows(block.added, rest)
+        passed = _Passed(block, common.found)
+        done = 0
+        for place in np.flatnonzero(rest | added).tolist():
+            self._pass(passed, done, place)
+            done = place + 1
+            if added[place]:
+                if self._open is not None and self._wants_more(self._open):
+                    self._belongs(self._open, block.line(place))
+            elif line := block.line(place):
+                self.take(int(block.numbers[place]), line)
+        self._pass(passed, done, len(block))
+
+    def _pass(self, passed: _Passed, begin: int, end: int) -> None:
+        """Lines that need no look: those with a time end what came before them, and some are common events."""
+        first, behind = passed.timed_before[begin], passed.timed_before[end]
+        if first < behind:
+            self._close()
+            self._at(passed.until[first], passed.at[behind - 1])
+            self._heads.passed(passed.at[behind - 1])
+            self._worker_lines += behind - first
+            self.rows.reach(passed.common_before[end])
+
     def take(self, number: int, line: bytes) -> None:
+        """One line, whatever it is."""
         if b"\x1b" in line:
             line = _COLOUR.sub(b"", line)
         head = self._heads.read(line)
@@ -128,13 +209,8 @@ class _Reader:
         if head.fields:
             head = head._replace(message=_with_fields(head.message, head.fields))
         if head.at is not None and head.until is not None:
-            self._now = head.at
-            self.first = head.at if self.first is None else min(self.first, head.at)
-            self.last = head.at if self.last is None else max(self.last, head.at)
-            for event in self._waiting:
-                event.until = head.until if event.at is None else max(event.at, head.until)
-                self._write(event)
-            self._waiting.clear()
+            self._seen(head.at, head.at)
+            self._at(head.until, head.at)
         message = head.message
         writer, said = self._told(head)
         self._worker_lines += writer == "worker"
@@ -148,11 +224,22 @@ class _Reader:
             else:
                 self._open = _Event(number, head.at, head.until, process, said, message)
 
+    def _seen(self, first: int, last: int) -> None:
+        self.first = first if self.first is None else min(self.first, first)
+        self.last = last if self.last is None else max(self.last, last)
+
+    def _at(self, until: int, now: int) -> None:
+        """A time, which is the end of what waits for one, and ``now``, the last of those that followed it."""
+        self._now = now
+        for event in self._waiting:
+            event.until = until if event.at is None else max(event.at, until)
+            self._write(event)
+        self._waiting.clear()
+
     def end(self) -> None:
         self._close()
         for event in self._waiting:
             self._write(event)
-        self._flush()
 
     def _told(self, head: Head) -> tuple[str, list[Said]]:
         """Who writes a line, and what it says."""
@@ -173,6 +260,8 @@ class _Reader:
             self._node = node["node"]
             return
         said = list(told_by_worker(line, printed=True))
+        if not said and (record := _RECORD.match(line)):
+            said = list(told_by_worker(line[record.end() :]))
         if said:
             self._worker_lines += 1
             self._close()
@@ -188,16 +277,22 @@ class _Reader:
             ]
         if said:
             writer = "worker" if self._worker_lines else ""
-            self._waiting.append(_Event(number, self._now, None, _PROCESS[writer], said, line))
-            if len(self._waiting) > _ROWS_AT_ONCE:
-                self._write(self._waiting.pop(0))
+            self._waiting.append(_Event(number, self._now, None, _PROCESS[writer], said, line[:_LONGEST_RAW]))
+            if len(self._waiting) > _MOST_WAITING:
+                self._write(self._waiting.popleft())
 
     def _belongs(self, event: _Event, line: bytes) -> None:
         if len(event.text) < _LONGEST_RAW:
             event.text += b"\n" + line[:_LONGEST_RAW]
-        if event.said[0].kind in _DISCARDED and not event.said[0].task_id and (told := names_itself(line)):
+        if self._wants_id(event) and (told := names_itself(line)):
             task_id, name = _text(told["id"]), _text(told["name"])
             event.said[0] = replace(event.said[0], task_id=task_id, name=event.said[0].name or name)
+
+    def _wants_more(self, event: _Event) -> bool:
+        return len(event.text) < _LONGEST_RAW or self._wants_id(event)
+
+    def _wants_id(self, event: _Event) -> bool:
+        return event.said[0].kind in _DISCARDED and not event.said[0].task_id
 
     def _close(self) -> None:
         if self._open is not None:
@@ -207,32 +302,37 @@ class _Reader:
     def _write(self, event: _Event) -> None:
         text = _text(event.text[:_LONGEST_RAW]).rstrip()
         text = shorten(redact_text(text), LONGEST_TEXT)
-        rows = self._rows
+        at, until = (UNKNOWN if one is None else one for one in (event.at, event.until))
         for said in event.said:
-            rows["at"].append(_UNKNOWN if event.at is None else event.at)
-            rows["not_after"].append(_UNKNOWN if event.until is None else event.until)
-            rows["line"].append(event.line)
-            rows["process"].append(event.process)
-            rows["kind"].append(said.kind)
-            rows["task_id"].append(said.task_id)
-            rows["name"].append(said.name)
-            rows["count"].append(said.count)
-            rows["seconds"].append(said.seconds)
-            rows["text"].append(text)
-        if len(rows["at"]) >= _ROWS_AT_ONCE:
-            self._flush()
-
-    def _flush(self) -> None:
-        count = len(self._rows["at"])
-        columns: dict[str, Any] = dict(self._rows)
-        for name in ("at", "not_after"):
-            columns[name] = pd.Series(np.array(self._rows[name], "int64").view("datetime64[us]")).dt.tz_localize("UTC")
-        columns |= {"source": [self.source] * count, "server": [self.server] * count}
-        self.parts.append(frame("events", columns))
-        self._rows = {name: [] for name in _COLUMNS}
+            count = UNKNOWN if said.count is None else said.count
+            seconds = math.nan if said.seconds is None else said.seconds
+            self.rows.add(
+                (at, until, event.line, event.process, said.kind, said.task_id, said.name, count, seconds, text)
+            )
 
 
-_COLUMNS = ("at", "not_after", "line", "process", "kind", "task_id", "name", "count", "seconds", "text")
+class _Passed:
+    """What goes by of a block: times; and how many lines that have one, and common events, come before each line."""
+
+    def __init__(self, block: Block, common: NDArray[np.bool_]) -> None:
+        self.at: list[int] = block.at[block.timed].tolist()
+        self.until: list[int] = block.until[block.timed].tolist()
+        self.timed_before = _before(block.timed)
+        self.common_before = _before(common)
+
+
+def _before(mask: NDArray[np.bool_]) -> list[int]:
+    return [0, *np.cumsum(mask).tolist()]
+
+
+def _follows(added: NDArray[np.bool_], rest: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the lines that are merely ``added`` can be added to something: the last other line before them is one
+    of ``rest``, or stands in the block before.
+    """
+    last = np.maximum.accumulate(np.where(added, -1, np.arange(len(rest))))
+    return added & (rest[last] | (last < 0))
+
+
 _ID_FIELDS = ("task_id", "celery_task_id", "taskId", "task_uuid")
 
 

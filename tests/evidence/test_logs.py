@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 
+from analysis.evidence.log_forms import succeeded_value
 from analysis.evidence.log_kinds import KINDS
 from analysis.evidence.logs import LONGEST_TEXT, LogReading, read_log
 from tests.conftest import StartRedis, StartWorker
@@ -112,6 +113,10 @@ FORMS = [
     "2025-07-24 02:05:01,500 - celery.app.trace - INFO - {}",
     "2025-07-23T22:05:01.500-04:00 INFO celery.app.trace: {}",
     "INFO 2025-07-24 02:05:01,500 trace 12 99 {}",
+    "[2025-07-24 02:05:01,500: INFO] {}",
+    "[2025-07-24 02:05:01,500][INFO/ForkPoolWorker-2] {}",
+    "[2025-07-24 02:05:01,500] {{trace.py:131}} INFO - {}",
+    "2025-07-24 02:05:01.500 | INFO     | celery.app.trace:info:128 - {}",
     "worker-1  | [2025-07-24 02:05:01,500: INFO/MainProcess] {}",
     "Jul 24 02:05:02 host celery[12]: [2025-07-24 02:05:01,500: INFO/MainProcess] {}",
     "2025-07-24T02:05:01.500000000Z stdout F [2025-07-23 22:05:01,499: INFO/MainProcess] {}",
@@ -134,6 +139,37 @@ def test_line_says_the_same_in_every_form(tmp_path: Path, form: str) -> None:
     assert event["at"] == event["not_after"] == pd.Timestamp("2025-07-24T02:05:01.5Z")
     assert (reading.kind, reading.lines, reading.complete) == ("worker log", 1, True)
     assert reading.first_at == reading.last_at == event["at"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "INFO:celery.app.trace:{}",
+        "[INFO/ForkPoolWorker-1] {}",
+        "INFO {}",
+        "24/07/2025 02:05:01 INFO {}",
+        "07/24/2025 02:05:01 AM - INFO - celery.app.trace - {}",
+    ],
+)
+def test_line_of_logging_without_a_time_that_can_be_read_is_between_those_around_it(tmp_path: Path, form: str) -> None:
+    late = WORKER.replace("02:05", "02:09")
+    failed = f"Task app.x[{OTHER}] raised unexpected: X()"
+    log = (
+        f"{WORKER}{failed}\nTraceback (most recent call last):\n{form.format(f'Task app.x[{ID}] received')}\n{late}x\n"
+    )
+    events = read(tmp_path, log).events
+    assert events["kind"].tolist() == ["failed", "received"] and events["task_id"].tolist() == [OTHER, ID]
+    assert events["process"].str.startswith("worker").all() and not events["text"].iloc[0].endswith("received")
+    assert events["at"].iloc[1] == pd.Timestamp("2025-07-24T02:05:01.5Z")
+    assert events["not_after"].iloc[1] == pd.Timestamp("2025-07-24T02:09:01.5Z")
+
+
+def test_task_names_itself_in_its_own_lines_in_every_form(tmp_path: Path) -> None:
+    heads = (WORKER, f"[{AT}: INFO] ", f"{AT} INFO ", f"{AT} - INFO - ", f"[{AT}] [INFO] ")
+    for head in heads:
+        events = read(tmp_path, f"{head}app.cleanup[my-own]: deleted 12 jobs").events
+        assert events["kind"].tolist() == ["mentioned", "purge"] and events["count"].tolist()[1] == 12, head
+        assert (events["task_id"].iloc[0], events["name"].iloc[0]) == ("my-own", "app.cleanup")
 
 
 @pytest.mark.parametrize(
@@ -205,6 +241,11 @@ def test_time_without_a_year_takes_the_one_next_to_it(tmp_path: Path) -> None:
         ("Flushed all 12 keys of the cache", "flush", 12),
         ('1.2.3.4 "DELETE /api/jobs/7 HTTP/1.1" 204 0', "delete", None),
         ('1.2.3.4 "POST /api/jobs/purge HTTP/1.1" 403 0', "not_done", None),
+        ("[12] [INFO] POST /api/jobs/purge 200", "purge", None),
+        ("POST /api/jobs/purge 200 deleted=4", "purge", 4),
+        ('request="POST /api/jobs/purge HTTP/1.1" remote=1.2.3.4 status=403', "not_done", None),
+        ("path=/api/jobs/purge method=POST status_code=500", "not_done", None),
+        ("path=/api/jobs/purge method=POST status_code=200", "purge", None),
         ("dry run: would delete 8 jobs", "not_done", 8),
         ("purge dry_run=False deleted=4 skipped=1", "purge", 4),
         ("skipping purge: locked", "not_done", None),
@@ -222,6 +263,7 @@ def test_application_tells_of_deleting_and_how_much(tmp_path: Path, line: str, k
     "line",
     [
         '1.2.3.4 - - [24/Jul/2025:02:05:00 +0000] "GET /static/cleanup.js HTTP/1.1" 200 9',
+        "2025-07-24 02:05:00 path=/api/jobs/purge method=GET status=200",
         "2025-07-24 02:05:00 flushing stdout",
         "2025-07-24 02:05:00 INFO app.cleanup scheduler starts",
         "2025-07-24 02:05:00 user 7 logged in",
@@ -231,6 +273,29 @@ def test_application_tells_of_deleting_and_how_much(tmp_path: Path, line: str, k
 )
 def test_line_that_says_nothing_is_no_event(tmp_path: Path, line: str) -> None:
     assert len(read(tmp_path, line).events) == 0
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        '10.0.0.1 - bob [24/Jul/2025:02:05:00 +0000] "{} HTTP/1.1" {} 12 "-" "curl/8.1" 0.012',
+        'INFO:     127.0.0.1:5000 - "{} HTTP/1.1" {} OK',
+        '[2025-07-24 02:05:00 +0000] [12] [INFO] 10.0.0.1:80 - "{} HTTP/1.1" {}',
+        '{{"time": "2025-07-24T02:05:00Z", "request": "{} HTTP/1.1", "remote_addr": "1.2.3.4", "status": "{}"}}',
+        '{{"time": "2025-07-24T02:05:00Z", "request": "{} HTTP/1.1", "status": {}}}',
+    ],
+)
+def test_access_logs_tell_what_was_asked_for_and_whether_it_was_granted(tmp_path: Path, form: str) -> None:
+    asked = [
+        ("POST /api/jobs/purge", 200, "purge"),
+        ("POST /api/jobs/purge?older_than=0", 403, "not_done"),
+        (f"DELETE /api/jobs/{ID}", 204, "delete"),
+        (f"GET /api/jobs/{ID}", 404, "mentioned"),
+    ]
+    log = "\n".join(form.format(request, status) for request, status, _ in asked)
+    events = read(tmp_path, log + "\n" + form.format("GET /purge", 200)).events
+    assert events["kind"].tolist() == [kind for _, _, kind in asked] and events["count"].isna().all()
+    assert events["task_id"].isna().tolist() == [True, True, False, False]
 
 
 def test_line_that_names_tasks_is_an_event_for_each(tmp_path: Path) -> None:
@@ -365,6 +430,36 @@ def test_text_is_redacted_and_bounded_and_a_result_is_kept(tmp_path: Path) -> No
     assert event["text"].startswith(f"Task app.x[{ID}]") and len(event["text"]) < LONGEST_TEXT + 50
 
 
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("{'a': 1}", "{'a': 1}"),
+        ("None", "None"),
+        ("", ""),
+        ("'it is (so'", "'it is (so'"),
+        ('"it\'s so"', '"it\'s so"'),
+        ("'it\\'s so' levelname=INFO", "'it\\'s so'"),
+        ("{'a': 'b)'} levelname=INFO by=bob", "{'a': 'b)'}"),
+        ("{'a': 1}\nprinted by the task", "{'a': 1}"),
+        ("array([[1, 2],\n       [3, 4]])\nprinted", "array([[1, 2],\n       [3, 4]])"),
+        ("<Order: 7 items> levelname=INFO", "<Order: 7 items>"),
+        ("7 items of 9", "7 items of 9"),
+        ("{'a': 'xx… (1,000 more characters)", "{'a': 'xx… (1,000 more characters)"),
+    ],
+)
+def test_value_is_cut_out_of_the_text_of_its_event(given: str, value: str) -> None:
+    text = f"Task app.x[{ID}] succeeded in 1.5s: {given}"
+    assert succeeded_value(text) == succeeded_value("INFO celery.app.trace: " + text) == value
+
+
+def test_no_other_event_has_a_value_and_no_value_takes_long() -> None:
+    for text in (f"Task app.x[{ID}] received", f"Task app.x[{ID}] succeeded before", "succeeded in 1.5s: 7", ""):
+        assert succeeded_value(text) is None
+    for value in ("\\'" * 50_000, "'\"" * 50_000, "'" * 3 + "(" * 100_000, "\\" * 100_001):
+        assert succeeded_value(f"Task a[1] succeeded in 1s: {value}") == value
+    assert succeeded_value("Task " * 50_000) is None
+
+
 def test_json_line_keeps_its_fields_but_no_secret(tmp_path: Path) -> None:
     line = {"time": AT, "msg": "purge finished", "deleted": 4, "api_key": "s3cret", "by": "bob", "nested": {"a": 1}}
     event = only(tmp_path, json.dumps(line))
@@ -380,6 +475,7 @@ def test_json_line_keeps_its_fields_but_no_secret(tmp_path: Path) -> None:
         b"\0" * 3_000_000 + WORKER.encode() + b"celery@a ready.\n",
         b"\xff\xfe" + (WORKER + "celery@a ready.\r\n").encode("utf-16-le"),
         b"\xef\xbb\xbf" + WORKER.encode() + b"celery@a ready.\r\n",
+        (WORKER + "x\n").encode("latin-1") + b"\xe4\n" + (WORKER + "celery@a ready.\n").encode("utf-16-le"),
         b"\xff\x80\n" + WORKER.encode() + b"Task \xff[\xfe] received\n",
         b"{" * 70_000 + b"\n" + b"[" * 70_000,
         b'{"time": 1e999, "msg": "\\ud800", "task_id": "\\udfff"}\n{"time": NaN}\n{"message": 7}\n[]\n',
@@ -529,7 +625,8 @@ def test_real_worker_and_its_server_are_understood(start_redis: StartRedis, star
     assert kinds(gone) == ["unregistered"]
     assert kinds(good) == ["received", "succeeded"]
     assert events.loc[events["kind"].eq("purge") | events["kind"].eq("delete"), "count"].tolist() == [12]
-    assert events.loc[events["task_id"].eq(good), "text"].iloc[1].endswith("'total_tokens': 7}")
+    told = events.loc[events["task_id"].eq(good), "text"].iloc[1]
+    assert succeeded_value(told) == "{'n': 7, 'token': '[redacted]', 'total_tokens': 7}"
     now = pd.Timestamp.now("UTC")
     assert (now - events["at"].dropna()).between(pd.Timedelta(0), pd.Timedelta(minutes=2)).all()
 

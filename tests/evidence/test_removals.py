@@ -121,8 +121,11 @@ def test_a_server_that_evicts_and_expires(start_redis):
     by = {keys[0]: hand for keys, hand in zip(found["keys"], found["removed_by"], strict=True) if isinstance(hand, str)}
     assert by["short"] == "expiry"
     assert by["named"] == "client"
-    runs = [name for name, hand in by.items() if name.startswith("cache:") and hand == "eviction"]
-    assert len(runs) >= evicted - 1
+    gone = found.loc[[keys[0].startswith("cache:") for keys in found["keys"]] & found["removed_by"].notna()]
+    assert evicted - 1 <= len(gone) <= evicted
+    # One that goes alone looks like a client's; that it can be an eviction is never lost.
+    by_memory = gone["removed_by"].eq("eviction")
+    assert by_memory.mean() > 0.5 and (by_memory | gone["or_by"].eq("eviction")).all()
 
 
 def _stamps() -> bool:
