@@ -167,7 +167,7 @@ def tasks(case: str, name: str | None, since: str | None, until: str | None, tex
     """List the tasks that any witness of CASE names."""
     said = _Said(**options)
     opened = said.open(case)
-    table = known_tasks(opened.tasks, opened.messages, opened.jobs, opened.events)
+    table = known_tasks(opened.tasks, opened.messages, opened.jobs, opened.events, opened.commands)
     if name is not None:
         table = table.loc[
             table["name"].map(lambda known: isinstance(known, str) and fnmatchcase(known, name)).astype(bool)

@@ -19,6 +19,7 @@ from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.findings.advice import DECIDES, gaps
 from analysis.findings.bulk import BulkFindings, bulk_findings, looks
 from analysis.findings.causes import CAUSES
+from analysis.findings.coded import code_about
 from analysis.findings.conclude import conclude
 from analysis.findings.inventory import known_tasks
 from analysis.findings.timeline import timeline
@@ -59,6 +60,11 @@ class Investigation:
         return find_ttl(self.case).retention
 
     @cached_property
+    def code(self) -> pd.DataFrame:
+        """Places in source code, with what of this task they take (``coded.code_about``)."""
+        return code_about(self.view)
+
+    @cached_property
     def recovered(self) -> dict[str, list[Copy]]:
         """Copies of the content of each record that is gone and of which there is one (``recovery.copies``)."""
         absent = (name for name, record in self.verdict.records.items() if record.status == "absent")
@@ -82,7 +88,7 @@ def look_into(case: Case, task_id: str) -> Investigation:
     """Investigate one task. Raises Unusable for an ID that is empty, no text, or the beginning of several known
     ones.
     """
-    view = _view(case, whole_id(task_id, known_ids(case.tasks, case.messages, case.jobs, case.events)))
+    view = _view(case, whole_id(task_id, known_ids(case.tasks, case.messages, case.jobs, case.events, case.commands)))
     return Investigation(case, task_id, view, conclude(view, case.settings.name))
 
 
@@ -114,8 +120,18 @@ def holding(case: Case) -> list[str]:
     can = dict.fromkeys(cause for kind, causes in DECIDES.items() if kind in kinds for cause in causes)
     cannot = dict.fromkeys(cause for causes in DECIDES.values() for cause in causes if cause not in can)
     lines = [f"Keys in snapshots: {len(case.keys):,}" + (f" ({', '.join(parts)})" if parts else "")]
-    tasks = known_tasks(case.tasks, case.messages, case.jobs, case.events)
+    tasks = known_tasks(case.tasks, case.messages, case.jobs, case.events, case.commands)
     lines.append(f"Tasks named by any witness: {len(tasks):,}")
+    if len(case.commands):
+        verbs = case.commands["verb"].astype("str").str.upper().value_counts()
+        named = ", ".join(f"{number:,} {verb}" for verb, number in verbs.head(6).items())
+        lines.append(
+            f"Commands that any witness saw: {len(case.commands):,} ({named}{', …' if len(verbs) > 6 else ''})"
+        )
+    if len(case.cleanup):
+        does = case.cleanup["does"].value_counts()
+        named = ", ".join(f"{number:,} {word}" for word, number in does.items())
+        lines.append(f"Places in source code: {len(case.cleanup):,} ({named})")
     if can:
         lines.append(f"Can help to decide: {', '.join(can)}")
     if cannot:

@@ -17,6 +17,11 @@ from analysis.findings.view import View
 from analysis.findings.words import duration, listed, on
 
 
+def _flavor_of(view: View) -> str:
+    flavors = view.servers["flavor"].dropna()
+    return str(flavors.iloc[-1]) if len(flavors) else ""
+
+
 def version_of(view: View) -> tuple[int, ...]:
     """The server's version as numbers, (0,) where no INFO says it. Valkey 7.2 and later count as what they are."""
     versions = view.servers["version"].dropna()
@@ -54,8 +59,13 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "worker log": ("consumed", "natural_expiry", "never_published", "wrong_id"),
     "redis log": ("restart_data_loss", "server_flushed"),
     "application log": ("purged_by_cleanup", "never_published"),
+    "replication backlog": ("deleted_by_client", "bulk_deleted", "db_flushed", "server_flushed", "natural_expiry"),
+    "slowlog": ("bulk_deleted", "server_flushed"),
+    "clients": ("deleted_by_client", "forgotten"),
     "source code": ("purged_by_cleanup", "deleted_by_client", "forgotten"),
 }
+# Witnesses that only matter where no fuller one is there, or that a person cannot get from a stock tool.
+_INSTEAD = {"replication backlog": ("append-only file", "append-only commands"), "clients": ()}
 
 
 def gaps(view: View, competing: Container[str], judged: Container[str] = RECORDS) -> tuple[Gap, ...]:
@@ -68,29 +78,58 @@ def gaps(view: View, competing: Container[str], judged: Container[str] = RECORDS
         kinds.add("an earlier snapshot")
     if "job" not in judged:
         kinds |= {"application log", "source code"}
+    kinds |= {kind for kind, fuller in _INSTEAD.items() if kinds.intersection(fuller)}
+    if _no_backlog(view):
+        kinds.add("replication backlog")
     found = []
     for kind, causes in DECIDES.items():
         would = tuple(cause for cause in causes if cause in competing)
         if kind not in kinds and would:
-            found.append(
-                Gap({"info": "INFO", "redis log": "Redis server log"}.get(kind, kind), would, _how(kind, view, version))
-            )
+            found.append(Gap(_NAMES.get(kind, kind), would, _how(kind, view, version)))
     return tuple(found)
 
 
+_NAMES = {"info": "INFO", "redis log": "Redis server log", "slowlog": "SLOWLOG", "clients": "CLIENT LIST"}
+
+
+def _no_backlog(view: View) -> bool:
+    """Whether the server said that it keeps no backlog: it never had a replica, or has none for an hour
+    (facts/signals.md, 2.1). Without INFO that is not known, and nobody is sent for it.
+    """
+    active = view.counters.loc[view.counters["counter"].eq("repl_backlog_active"), "value"]
+    return not len(active) or float(active.iloc[-1]) == 0
+
+
 def _how(kind: str, view: View, version: tuple[int, ...]) -> str:
+    stamp = "$(date -u +%Y%m%dT%H%M%SZ)"
     match kind:
         case "append-only file":
             if any(config.get("appendonly") == "no" for config in view.config.values()):
                 return "this server keeps none (appendonly no); one turned on today tells only of what comes after"
-            file = "the folder appendonlydir" if version >= (7,) else "the file appendonly.aof"
-            return f"copy {file}, if the server keeps one, before it is rewritten"
+            named = [config["dir"] for config in view.config.values() if config.get("dir")]
+            place = f" in {named[0]}" if named else ""
+            folder = next((c["appenddirname"] for c in view.config.values() if c.get("appenddirname")), "appendonlydir")
+            single = next(
+                (c["appendfilename"] for c in view.config.values() if c.get("appendfilename")), "appendonly.aof"
+            )
+            # Valkey counts on from Redis 7.2: it has the folder too.
+            many = version >= (7,) or _flavor_of(view) == "valkey"
+            file = f"the folder {folder}" if many else f"the file {single}"
+            return f"copy {file}{place}, if the server keeps one, before it is rewritten: cp -a, not a restart"
+        case "replication backlog":
+            return (
+                "the server still keeps one: have it read before its replica leaves; each write pushes older ones out"
+            )
+        case "slowlog":
+            return f"redis-cli --json SLOWLOG GET -1 > slowlog-{stamp}.json"
+        case "clients":
+            return f"redis-cli CLIENT LIST > clients-{stamp}.txt"
         case "snapshot":
             return "copy the server's dump.rdb, or take a snapshot from a replica"
         case "an earlier snapshot":
             return "look for a backup of dump.rdb from before the record was missed"
         case "info":
-            return f"redis-cli INFO {'everything' if version >= (7,) else 'all'} > info-$(date -u +%Y%m%dT%H%M%SZ).txt"
+            return f"redis-cli INFO {'everything' if version >= (7,) else 'all'} > info-{stamp}.txt"
         case "worker log":
             return "copy the logs of every Celery worker into logs/"
         case "redis log":
@@ -98,7 +137,7 @@ def _how(kind: str, view: View, version: tuple[int, ...]) -> str:
         case "application log":
             return "copy the application's own log into logs/"
         case _:
-            return "a checkout of the application, to look for code that deletes"
+            return "a checkout of the application in src/, to look for code that deletes"
 
 
 def actions(view: View, records: Mapping[str, Record], loss: bool | None) -> tuple[str, ...]:

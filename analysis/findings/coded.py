@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.evidence.source_patterns import covers
 from analysis.findings.lived import purge_of
 from analysis.findings.rules import STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.sighted import NOUN
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import listed
@@ -36,6 +37,21 @@ def places(view: View, record: str, *does: str) -> pd.DataFrame:
     ]
     found = rows.loc[takes]
     return found.iloc[(-found["pattern"].str.len()).argsort(kind="stable")]
+
+
+def code_about(view: View) -> pd.DataFrame:
+    """All of ``cleanup`` with ``covers``: which of the task's records its pattern takes (result, job record, message;
+    several with a comma), those that take any first. A flush takes all, and is said to.
+    """
+    rows = view.cleanup
+    taken: dict[int, list[str]] = {}
+    for record, noun in NOUN.items():
+        for label in places(view, record, *rows["does"].dropna().unique()).index:
+            taken.setdefault(label, []).append(noun)
+    flushes = rows["does"].eq("flushes") | (rows["does"].eq("deletes") & rows["pattern"].isna())
+    covers = [", ".join(taken.get(label, ())) or ("all keys" if whole else "") for label, whole in flushes.items()]
+    order = [0 if told and told != "all keys" else 1 if told else 2 for told in covers]
+    return rows.assign(covers=covers).iloc[pd.Series(order).argsort(kind="stable")]
 
 
 def key_names(view: View, record: str) -> set[str]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.celery.families import CHORD_UNLOCK, GROUP_META, TASK_META
+from analysis.findings.words import stamp
 
 # Witnesses that hold every write in its order; the others see a part.
 STREAMS = ("append-only file", "replication backlog")
@@ -68,6 +69,18 @@ def place_of(row: pd.Series) -> str:
     """Where a command stands, for people."""
     unit = {"append-only file": "byte", "replication backlog": "byte", "slowlog": "entry", "ACL LOG": "entry"}
     return f"{row['source']}, {unit.get(str(row['witness']), 'line')} {row['offset']}"
+
+
+def when_of(row: pd.Series) -> str:
+    """When a command ran, as the end of a sentence: a moment, or between which times; empty where nothing is known."""
+    first, last = row["not_before"], row["not_after"]
+    if pd.notna(first) and pd.notna(last):
+        if (last - first).total_seconds() < 1:
+            return f" at {stamp(first)}"
+        return f" between {first:%Y-%m-%d %H:%M:%S} and {stamp(last)}"
+    if pd.notna(first):
+        return f" after {stamp(first)}"
+    return f" before {stamp(last)}" if pd.notna(last) else ""
 
 
 def own_commands(commands: pd.DataFrame, task_id: str) -> pd.DataFrame:

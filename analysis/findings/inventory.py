@@ -8,23 +8,27 @@ from __future__ import annotations
 import pandas as pd
 
 # The sooner they stand here, the more their word on a task's name and state counts.
-_WITNESSES = ("result", "message", "log", "job record")
+_WITNESSES = ("result", "message", "log", "job record", "command")
 COLUMNS = ["task_id", "name", "state", "first_at", "last_at", "seen_in"]
 
 
-def known_tasks(tasks: pd.DataFrame, messages: pd.DataFrame, jobs: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
+def known_tasks(
+    tasks: pd.DataFrame, messages: pd.DataFrame, jobs: pd.DataFrame, events: pd.DataFrame, commands: pd.DataFrame
+) -> pd.DataFrame:
     """One row a task ID, by ``last_at`` and then ID, the undated first.
 
     ``state`` is what a stored result says, else queued or unacked, else what the last log line says. ``seen_in``
-    lists the witnesses: result, message, job record, log.
+    lists the witnesses: result, message, log, job record, command.
     """
     named = events.loc[events["task_id"].notna()]
+    no_state = pd.Series(pd.NA, index=commands.index, dtype="str")
     testimony = pd.concat(
         [
             _testimony(tasks, tasks["name"], tasks["status"], tasks["stored_at"], "result"),
             _testimony(messages, messages["name"], messages["state"], messages["reserved_at"], "message"),
             _testimony(jobs, None, jobs["status"], jobs["created_at"], "job record"),
             _testimony(named, named["name"], named["kind"], named["at"], "log"),
+            _testimony(commands, None, no_state, commands["not_before"], "command"),
         ],
         ignore_index=True,
     )

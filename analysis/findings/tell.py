@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.findings.bulk import in_latest
 from analysis.findings.causes import CAUSES
+from analysis.findings.deeds import STREAMS, when_of
 from analysis.findings.lived import names, purge_of
 from analysis.findings.verdict import Fact, Hypothesis, Record
 from analysis.findings.view import ENDED, View
@@ -148,12 +149,16 @@ def _job(view: View, records: Mapping[str, Record]) -> str:
     if job.cause != "purged_by_cleanup":
         return f"{told}."
     purge = purge_of(view)
+    fate = next((fate for fate in view.fates("job") if fate.row["witness"] in STREAMS), None)
+    seen = f"{fate.row['verb']} of its key{when_of(fate.row)} is in {fate.row['source']}" if fate is not None else ""
     if purge is None:
-        return f"{told}; no log shows it."
+        return f"{told}: {seen}." if seen else f"{told}; no log shows it."
     number = f", took {count(int(purge['count']), 'record')}" if pd.notna(purge["count"]) else ""
     logged = f"{told}: a purge was logged at {at(purge['at'])}{number}"
     if names(purge, view.task_id):
         return f"{logged}, and names this one."
+    if seen:
+        return f"{logged}, and {seen}."
     return f"{logged}, and does not name them. That is inferred from log and counters; the snapshot does not show it."
 
 

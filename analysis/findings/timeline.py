@@ -100,7 +100,12 @@ def _server(view: View) -> list[dict[str, Any]]:
 
 def _task(view: View) -> list[dict[str, Any]]:
     rows = []
-    for line in view.log.itertuples():
+    named = view.log["kind"].eq("mentioned")
+    for source, lines in view.log.loc[named].groupby("source", sort=False):
+        first, last = lines.iloc[0], lines.iloc[-1]
+        says = f"{first['process']}: named in {count(len(lines), 'line')}"
+        rows.append(_row("task", "mentioned", first["at"], says, f"{source}:{first['line']}", until=last["not_after"]))
+    for line in view.log.loc[~named].itertuples():
         took = f" after {line.seconds:,.2f} s" if pd.notna(line.seconds) else ""
         says = f"{line.process}: {line.kind}{took}"
         rows.append(_row("task", line.kind, line.at, says, f"{line.source}:{line.line}", until=line.not_after))

@@ -8,15 +8,16 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.errors import Unusable
+from analysis.findings.deeds import place_of
 from analysis.findings.words import listed
 from analysis.frames import concat, frame
 
 _MOST_CANDIDATES = 10
 
 
-def known_ids(tasks: pd.DataFrame, messages: pd.DataFrame, jobs: pd.DataFrame, events: pd.DataFrame) -> pd.Index:
-    """Every task ID that any witness names as a task's own, sorted."""
-    named = pd.concat([part["task_id"] for part in (tasks, messages, jobs, events)])
+def known_ids(*witnesses: pd.DataFrame) -> pd.Index:
+    """Every task ID that any of the frames names as a task's own in its column ``task_id``, sorted."""
+    named = pd.concat([part["task_id"].astype("str") for part in witnesses])
     return pd.Index(named.dropna().unique()).sort_values()
 
 
@@ -52,8 +53,11 @@ def find_traces(
     messages: pd.DataFrame,
     jobs: pd.DataFrame,
     events: pd.DataFrame,
+    deeds: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Every place that names ``task_id``: the frame ``traces``, records first, then mentions in others, then logs."""
+    """Every place that names ``task_id``: the frame ``traces``, records first, then mentions in others, then commands
+    (``deeds`` are those that name it), then logs.
+    """
     parts = [_rows(keys.loc[keys["task_id"].eq(task_id)], "id", "the key is this ID's own")]
     for records, noun in ((tasks, "result"), (messages, "message"), (jobs, "job record")):
         for column, role in (("parent_id", "parent"), ("root_id", "root"), ("group_id", "group")):
@@ -70,6 +74,20 @@ def find_traces(
     if len(task_id) >= 8:
         named = keys["key"].str.contains(task_id, regex=False) & keys["task_id"].ne(task_id)
         parts.append(_rows(keys.loc[named.fillna(False).astype(bool)], "key", "the key's name holds it"))
+    parts.append(
+        frame(
+            "traces",
+            {
+                "server": deeds["server"].astype("str").tolist(),
+                "db": deeds["db"].tolist(),
+                "key": [keys[0] if isinstance(keys, list) and keys else None for keys in deeds["keys"]],
+                "role": ["command"] * len(deeds),
+                "task_id": deeds["task_id"].tolist(),
+                "says": [f"{verb} names it, or carries it" for verb in deeds["verb"]],
+                "source": [place_of(row) for _, row in deeds.iterrows()],
+            },
+        )
+    )
     lines = events.loc[events["task_id"].eq(task_id)]
     parts.append(
         frame(

@@ -12,7 +12,7 @@ from functools import cached_property
 import pandas as pd
 
 from analysis.findings.bulk import looks
-from analysis.findings.deeds import WRITES, Fate, fates, is_job, is_result, own_commands, place_of
+from analysis.findings.deeds import STREAMS, WRITES, Fate, fates, is_job, is_result, own_commands, place_of
 from analysis.findings.traces import find_traces
 from analysis.findings.ttl import Retention, retention
 from analysis.frames import frame
@@ -131,7 +131,7 @@ class View:
     @cached_property
     def traces(self) -> pd.DataFrame:
         """Every place that names the ID (``traces.find_traces``)."""
-        return find_traces(self.task_id, self.keys, self.tasks, self.messages, self.jobs, self.events)
+        return find_traces(self.task_id, self.keys, self.tasks, self.messages, self.jobs, self.events, self.deeds)
 
     @cached_property
     def own_log(self) -> pd.DataFrame:
@@ -143,9 +143,25 @@ class View:
         return {"result": self.results, "job": self.records, "message": self.waiting}[record]
 
     def held(self, record: str) -> pd.DataFrame:
-        """Rows in the last snapshot of their server that have not expired by ``as_of``."""
+        """Rows in the last snapshot of their server that have not expired by ``as_of``, and of which no stream of
+        commands shows that they were taken away after it.
+        """
         rows = self._in_latest(record)
-        return rows.loc[~self._expired(rows)]
+        rows = rows.loc[~self._expired(rows)]
+        return rows.loc[[not self._taken_since(record, row) for _, row in rows.iterrows()]]
+
+    def _taken_since(self, record: str, row: pd.Series) -> bool:
+        """Whether a removal of the key can have come after the snapshot that holds it. An append-only file goes on to
+        when it was copied, which it does not tell: the last that it shows may be younger than any of its times. Had
+        the removal come before, something would have written the key again, and none of its commands did.
+        """
+        taken = self.taken_at(str(row["snapshot"]))
+        for fate in self.fates(record):
+            last = fate.row["not_after"]
+            after = taken is None or pd.isna(last) or last >= taken
+            if fate.row["witness"] in STREAMS and fate.key == row["key"] and fate.db in (None, row["db"]) and after:
+                return fate.row["server"] == row["server"]
+        return False
 
     def past(self, record: str) -> pd.DataFrame:
         """Rows whose expiry had come by ``as_of``: of each key the last sighting, for its expiry may have been

@@ -13,13 +13,13 @@ import pandas as pd
 
 from analysis.findings.causes import PRIORS
 from analysis.findings.coded import places
-from analysis.findings.deeds import STREAMS, Fate, in_bulk
+from analysis.findings.deeds import STREAMS, Fate, in_bulk, when_of
 from analysis.findings.lived import purge_of
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.sighted import NOUN
 from analysis.findings.view import SLACK, View
 from analysis.findings.weigh import Finding
-from analysis.findings.words import count, duration, stamp
+from analysis.findings.words import count, duration
 
 # A witness that holds every write shows the end itself; what only a notification or SLOWLOG shows may be undone since.
 _SEEN, _TOLD = SHOWN - 5, DECISIVE + STRONG
@@ -150,7 +150,7 @@ _BY = {
 
 def _says(view: View, record: str, fate: Fate) -> str:
     noun, verb = NOUN[record], str(fate.row["verb"])
-    when = _when(fate.row)
+    when = when_of(fate.row)
     told = f"{verb} removed the {noun}{when} {_BY.get(fate.by, '')}".rstrip()
     if fate.verb in _OF_ALL:
         where = (
@@ -181,17 +181,6 @@ def _says(view: View, record: str, fate: Fate) -> str:
 _OR = {"expiry": "its expiry", "eviction": "eviction", "client": "a client", "script": "a script"}
 
 
-def _when(row: pd.Series) -> str:
-    first, last = row["not_before"], row["not_after"]
-    if pd.notna(first) and pd.notna(last):
-        if (last - first).total_seconds() < 1:
-            return f" at {stamp(first)}"
-        return f" between {first:%Y-%m-%d %H:%M:%S} and {stamp(last)}"
-    if pd.notna(first):
-        return f" after {stamp(first)}"
-    return f" before {stamp(last)}" if pd.notna(last) else ""
-
-
 @rule("flush-witnessed", rests_on="MONITOR and SLOWLOG show FLUSHDB and FLUSHALL with time and client (Redis monitor)")
 def flush_witnessed(view: View) -> Iterator[Finding]:
     verbs = view.commands["verb"].astype("str").str.upper()
@@ -209,7 +198,7 @@ def flush_witnessed(view: View) -> Iterator[Finding]:
             if verb == "FLUSHDB" and (pd.isna(row["db"]) or (dbs and int(row["db"]) not in dbs)):
                 continue
             who = f", sent by {row['client']}" if pd.notna(row["client"]) else ""
-            says = f"{verb} was seen{_when(row)}, after the {NOUN[record]} was written{who}."
+            says = f"{verb} was seen{when_of(row)}, after the {NOUN[record]} was written{who}."
             source = f"{row['source']}, {row['offset']}"
             cause = _OF_ALL[verb]
             yield Finding(

@@ -105,7 +105,7 @@ def _write_parts(looked: Investigation, folder: Path) -> None:
             "gone_between_snapshots": rows(looked.bulk.gone),
         },
     )
-    everything = known_tasks(case.tasks, case.messages, case.jobs, case.events)
+    everything = known_tasks(case.tasks, case.messages, case.jobs, case.events, case.commands)
     # A line for each: they may be a million, and an indented file of those takes a minute.
     listed = ",\n".join(_encoded(row) for row in rows(everything))
     text = f'{{"count": {len(everything)}, "tasks": [\n{listed}\n]}}\n'

@@ -247,11 +247,21 @@ def headline(text: str) -> Html:
 
 
 def cleanup(places: pd.DataFrame) -> Html:
-    """Places in source code that delete or expire."""
+    """Places in source code that delete or expire, those first that take records of the task."""
+    rows = places.assign(
+        place=places["file"] + ":" + places["line"].astype("str") + " " + places["function"].fillna(""),
+        pattern=places["pattern"].fillna("all keys").where(~places["does"].eq("sets"), ""),
+        reached=places["reached"].fillna("nothing in the code leads to it").where(~places["does"].eq("sets"), ""),
+    )
+    columns = {
+        "place": "Place", "does": "Does", "call": "By", "pattern": "Keys", "covers": "Takes of this task",
+        "reached": "Reached by",
+    }  # fmt: skip
     return table(
-        places,
+        rows,
         label="Places in source code that delete",
-        empty="There is no source code in the evidence that this version reads, so no code can be named.",
+        columns=columns,
+        empty="There is no source code in the evidence, or nothing in it that deletes, so no code can be named.",
     )
 
 

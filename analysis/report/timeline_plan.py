@@ -246,10 +246,14 @@ class _Planner:
         often = rows["kind"].value_counts()
         last = rows.drop_duplicates("kind", keep="last").index
         marks = []
+        said: set[str] = set()
         for row in rows.loc[rows["at"] >= self.begin].itertuples():
             label = f"{_words(str(row.kind))} {self._time(row.at)}"
             if often[row.kind] > _MOST_OF_A_KIND:
                 label = f"{label} (the last of {often[row.kind]:,})" if row.Index in last else ""
+            # Two witnesses of one thing are two marks with one label.
+            label = "" if label in said else label
+            said.add(label)
             marks.append(Mark(row.at, label, "other", row.certainty == "inferred"))
         return marks
 

@@ -121,11 +121,11 @@ def test_a_server_that_evicts_and_expires(start_redis):
     by = {keys[0]: hand for keys, hand in zip(found["keys"], found["removed_by"], strict=True) if isinstance(hand, str)}
     assert by["short"] == "expiry"
     assert by["named"] == "client"
-    gone = found.loc[[keys[0].startswith("cache:") for keys in found["keys"]] & found["removed_by"].notna()]
+    gone = found.loc[found["keys"].map(lambda keys: keys[0].startswith("cache:")) & found["removed_by"].notna()]
     assert evicted - 1 <= len(gone) <= evicted
-    # One that goes alone looks like a client's; that it can be an eviction is never lost.
+    # One that goes alone looks like a client's, and is never said to be one for sure.
     by_memory = gone["removed_by"].eq("eviction")
-    assert by_memory.mean() > 0.5 and (by_memory | gone["or_by"].eq("eviction")).all()
+    assert by_memory.mean() > 0.5 and (by_memory | gone["or_by"].notna()).all()
 
 
 def _stamps() -> bool:
