@@ -55,14 +55,16 @@ def _results(case: Case, view: View) -> Iterator[Copy]:
     removes = view.deeds["removed_by"].notna()
     known = view.deeds.loc[view.deeds["payload_at"].notna()].iloc[::-1]
     # The write itself says more of its content than what took it away, which points at the same.
-    for _, row in pd.concat([known.loc[~removes], known.loc[removes]]).iterrows():
+    published = known["verb"].astype("str").str.upper().eq("PUBLISH")
+    writes = ~(published | removes.reindex(known.index))
+    for _, row in pd.concat([known.loc[writes], known.loc[published], known.loc[~writes & ~published]]).iterrows():
         keys = row["keys"] if isinstance(row["keys"], list) else []
-        published = str(row["verb"]).upper() == "PUBLISH"
-        if wanted.isdisjoint(keys) and not published:
+        of_channel = str(row["verb"]).upper() == "PUBLISH"
+        if wanted.isdisjoint(keys) and not of_channel:
             continue
         if (raw := _content(case, row)) is not None and (meta := body_of(raw).meta):
             what = "taken away by a command" if pd.notna(row["removed_by"]) else "written by a command"
-            what = "published when it was stored" if published else what
+            what = "published when it was stored" if of_channel else what
             yield Copy("result", what, _in_commands(row), dict(meta))
     for _, line in view.log.loc[view.log["kind"].eq("succeeded")].iloc[::-1].iterrows():
         if (logged := succeeded_value(str(line["text"]))) is not None:

@@ -75,13 +75,14 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
 
 def _room_for(fate: Fate) -> float:
     """Decibans between the likelier hand and the other one. For a client to have come before the expiry it must have
-    come in what was left of the time until then: so much of the record's life as that is.
+    come in what was left of the time until then: so much as that is of the life that the record was to have.
     """
     due, earliest = fate.row["due_at"], fate.row["not_before"]
     if fate.by != "expiry" or pd.isna(due) or pd.isna(earliest) or fate.written is None:
         return -_LIKELIER
-    begun = fate.written["not_before"]
-    life = (due - begun).total_seconds() if pd.notna(begun) else 0.0
+    begun, meant = fate.written["not_before"], fate.written["expires_at"]
+    end = max(due, meant) if pd.notna(meant) else due
+    life = (end - begun).total_seconds() if pd.notna(begun) else 0.0
     if life <= 0:
         return -_LIKELIER
     left = max((due - max(earliest, begun)).total_seconds(), 0.0)
