@@ -1,7 +1,7 @@
 # make report   the demo's report; the first time it sets up .venv, after that it needs no network
 # make test     every test and every notebook
 # make lint     ruff and mypy
-# make bench    how fast snapshots are read, against the peers (some minutes); ARGS="--help" for more
+# make bench    how fast snapshots, append-only files and logs are read, against the peers (some minutes)
 # make lab      JupyterLab on copies of the notebooks in work/, so that the committed ones stay clean
 # make lock     constraints.txt anew from pyproject.toml (LOCK=--upgrade: the newest of everything)
 
@@ -30,7 +30,9 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-test $(VENV)/.installed-bench
-	$(BIN)/python tests/benchmarks/rdb.py $(ARGS)
+	$(BIN)/python tests/benchmarks/rdb.py
+	$(BIN)/python tests/benchmarks/aof.py
+	$(BIN)/python tests/benchmarks/logs.py
 
 lab: $(VENV)/.installed
 	@mkdir -p work

@@ -125,15 +125,12 @@ def test_a_compressed_log_is_a_log(demo):
 
 
 def test_what_this_version_does_not_read_is_said_and_counts_as_left_out(demo):
-    (demo / "appendonly.aof").write_bytes(b"*1\r\n$4\r\nPING\r\n")
-    (demo / "appendonlydir").mkdir()
-    (demo / "appendonlydir" / "appendonly.aof.1.base.rdb").write_bytes((demo / "dump.rdb").read_bytes())
-    (demo / "src").mkdir()
+    (demo / "scan").mkdir()
+    (demo / "scan" / "keys.parquet").write_bytes(b"PAR1")
+    (demo / "case.toml").write_text('source = "../nowhere"\n')
     case = analysis.open_case(demo)
-    left = " ".join(case.shortcomings)
-    for name in ("appendonly.aof", "appendonlydir/appendonly.aof.1.base.rdb", "src"):
-        assert f"{name}: this version" in left
-    assert set(case.evidence.loc[case.evidence["kind"].eq("snapshot"), "path"]) == {"dump.rdb"}
+    assert "scan/keys.parquet: this version of the kit does not read keys read by SCAN" in case.shortcomings
+    assert "../nowhere: the source tree that case.toml names is not there" in case.shortcomings
 
 
 def test_folders_under_servers_are_servers_of_their_own(demo):

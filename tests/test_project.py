@@ -179,7 +179,7 @@ def test_conda_environment_investigates_the_demo(tmp_path: Path) -> None:
 
 def _files(folder: Path) -> set[str]:
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return {name for name in found if ".ipynb_checkpoints" not in name}
+    return {name for name in found if ".ipynb_checkpoints" not in name and "__pycache__" not in name}
 
 
 def _run(command: list[str], folder: Path) -> str:
