@@ -36,7 +36,7 @@ from analysis.evidence.notifications import read_notifications, with_doubts
 from analysis.evidence.rdb import Snapshot, read_rdb
 from analysis.evidence.rdb_values import Value, ValueUnreadable
 from analysis.evidence.slowlog import read_slowlog
-from analysis.evidence.source import read_source
+from analysis.evidence.source.reading import read_source
 from analysis.files import SOURCE, CaseFile, Ignored, find_files
 from analysis.frames import concat, frame
 from analysis.progress import Progress, Spoken
@@ -223,6 +223,7 @@ class _Reading:
     config: dict[str, str] | None = None
 
 
+_MOST_PROBLEMS = 20
 _STREAMS = ("append-only file", "replication backlog")
 
 
@@ -339,6 +340,10 @@ def _source(case: Case, ignored: list[Ignored], progress: Progress) -> tuple[pd.
     root = case.path / name
     if case.path.is_dir() and root.is_dir():
         reading = read_source(root, progress=progress)
+        # A line for each file that was read in part; what they have in common is the tree's own reason.
+        for problem in reading.problems[:_MOST_PROBLEMS]:
+            where, _, reason = problem.partition(": ")
+            ignored.append(Ignored(f"{name}/{where}", reason, True))
         row = {"path": name, "kind": "source code", "server": "", "sha256": reading.sha256}
         return reading.cleanup, row | {"complete": reading.complete, "reason": reading.reason}
     if case.settings.source:

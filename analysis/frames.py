@@ -303,7 +303,9 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         *_KEY,
         Column("family", TEXT, "of the key"),
         Column(
-            "role", TEXT, "what the ID is there: id, root_id, parent_id, group_id, child, correlation_id, key, command or log"
+            "role",
+            TEXT,
+            "what the ID is there: id, root_id, parent_id, group_id, child, correlation_id, key, command or log",
         ),
         Column("task_id", TEXT, "the task whose record names it"),
         Column("says", TEXT, "one sentence"),

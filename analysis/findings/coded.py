@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.evidence.source_patterns import covers
+from analysis.evidence.source.patterns import covers
 from analysis.findings.lived import purge_of
 from analysis.findings.rules import STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.sighted import NOUN

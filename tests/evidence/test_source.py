@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.evidence.source import SourceReading, read_source
+from analysis.evidence.source.reading import SourceReading, read_source
 from analysis.frames import FRAMES
 
 

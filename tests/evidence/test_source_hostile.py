@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import Unusable
-from analysis.evidence import source_tree
-from analysis.evidence.source import covers, read_source
+from analysis.evidence.source import tree as source_tree
+from analysis.evidence.source.reading import covers, read_source
 from tests.conftest import StartRedis
 from tests.evidence.test_source import patterns, places, tree
 
@@ -193,7 +193,7 @@ def test_the_interpreter_outlives_deep_nesting_on_a_small_stack(tmp_path: Path, 
     for number, text in enumerate(("-" * 900, "not " * 950, "~" * 99_999, "1**" * 3_000, "lambda: " * 990, "(" * 199)):
         (tmp_path / f"m{number}.py").write_text(f"redis = {text}1")
     code = (
-        f"import threading; from pathlib import Path; from analysis.evidence.source import read_source;"
+        f"import threading; from pathlib import Path; from analysis.evidence.source.reading import read_source;"
         f"threading.stack_size({stack_kb} * 1024);"
         f"t = threading.Thread(target=lambda: print(read_source(Path({str(tmp_path)!r})).files)); t.start(); t.join()"
     )

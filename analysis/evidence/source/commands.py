@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.evidence.source_patterns import ALL, ANY, Text, known
+from analysis.evidence.source.patterns import ALL, ANY, Text, known
 
 MOST_KEYS = 16
 

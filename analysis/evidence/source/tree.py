@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis.errors import Unusable
-from analysis.evidence.source_place import printable
+from analysis.evidence.source.place import printable
 from analysis.progress import Progress
 
 MOST_FILES = 50_000

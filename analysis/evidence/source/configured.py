@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from analysis.evidence.source_modules import MAIN, Module, Scope, dotted, functions
-from analysis.evidence.source_numbers import number
-from analysis.evidence.source_place import Place, one_line
-from analysis.evidence.source_settings import NAMES, OF_A_TASK, OF_A_TRANSPORT, is_time, keys_of_setting
-from analysis.evidence.source_values import Values
+from analysis.evidence.source.modules import MAIN, Module, Scope, dotted, functions
+from analysis.evidence.source.numbers import number
+from analysis.evidence.source.place import Place, one_line
+from analysis.evidence.source.settings import NAMES, OF_A_TASK, OF_A_TRANSPORT, is_time, keys_of_setting
+from analysis.evidence.source.values import Values
 
 WORDS = tuple(
     {name.encode() for name in (*NAMES, *OF_A_TASK, *OF_A_TRANSPORT)} | {b"x-expires", b"x-message-ttl", b"expires"}

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.evidence.source_calls import Calls
-from analysis.evidence.source_configured import WORDS, Configured
-from analysis.evidence.source_kinds import Kinds
-from analysis.evidence.source_modules import NotPython
-from analysis.evidence.source_patterns import covers
-from analysis.evidence.source_place import Place
-from analysis.evidence.source_project import Project
-from analysis.evidence.source_reach import Reach
-from analysis.evidence.source_text import Lead, read_text_file
-from analysis.evidence.source_tree import SourceFile, SourceTree
-from analysis.evidence.source_values import Values
+from analysis.evidence.source.calls import Calls
+from analysis.evidence.source.configured import WORDS, Configured
+from analysis.evidence.source.kinds import Kinds
+from analysis.evidence.source.modules import NotPython
+from analysis.evidence.source.patterns import covers
+from analysis.evidence.source.place import Place
+from analysis.evidence.source.project import Project
+from analysis.evidence.source.reach import Reach
+from analysis.evidence.source.text import Lead, read_text_file
+from analysis.evidence.source.tree import SourceFile, SourceTree
+from analysis.evidence.source.values import Values
 from analysis.frames import frame
 from analysis.progress import Progress
 
@@ -80,7 +80,7 @@ class SourceReading:
 def read_source(root: Path, *, progress: Progress | None = None) -> SourceReading:
     """The places of a tree that bear on keys of Redis. Raises Unusable where ``root`` is no folder.
 
-    Limits (``source_tree``): 50,000 files, 128 MiB, 2 MiB a file; what is over them is said. ``pattern`` is as far as
+    Limits (``tree``): 50,000 files, 128 MiB, 2 MiB a file; what is over them is said. ``pattern`` is as far as
     it is literal, with ``*`` for the rest; rows that ``sets`` have the keys that the setting decides on, where it has a
     name for them. ``reached`` of what is no Python is the file itself: its calls are not followed.
     """

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from analysis.evidence.source_commands import MOST_KEYS, Act, acts_of, acts_of_lua
-from analysis.evidence.source_patterns import ANY, Text, known
-from analysis.evidence.source_shell import TELLS, acts_of_shell
+from analysis.evidence.source.commands import MOST_KEYS, Act, acts_of, acts_of_lua
+from analysis.evidence.source.patterns import ANY, Text, known
+from analysis.evidence.source.shell import TELLS, acts_of_shell
 
 _LONGEST_LINE = 2_000
 _CALL = re.compile(

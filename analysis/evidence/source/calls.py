@@ -1,6 +1,6 @@
 """Calls of a Python module that delete, expire, flush, rename, forget, purge or search, whoever the client is.
 
-In: a parsed module. Out: ``Place``s. A receiver counts as Redis by how it was made (``source_kinds``), by its name
+In: a parsed module. Out: ``Place``s. A receiver counts as Redis by how it was made (``kinds``), by its name
 beside an import of Redis, or because it is given a literal key such as ``job:…``; ``delete()`` of an ORM, a file or a
 dict, and of a client that cannot be told without such a key, are left out.
 """
@@ -12,15 +12,15 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from analysis.evidence.source_commands import MOST_KEYS, TELLING, Act, acts_of, acts_of_lua
-from analysis.evidence.source_kinds import Kinds
-from analysis.evidence.source_modules import Module, Scope, dotted, functions
-from analysis.evidence.source_numbers import number
-from analysis.evidence.source_patterns import ALL, ANY, Text, covers, known
-from analysis.evidence.source_place import Place, one_line
-from analysis.evidence.source_settings import GROUP_KEYS, RESULT_KEYS, RQ_JOB_KEYS, RQ_TIMES
-from analysis.evidence.source_shell import acts_of_shell
-from analysis.evidence.source_values import Values, argument, beginning_of
+from analysis.evidence.source.commands import MOST_KEYS, TELLING, Act, acts_of, acts_of_lua
+from analysis.evidence.source.kinds import Kinds
+from analysis.evidence.source.modules import Module, Scope, dotted, functions
+from analysis.evidence.source.numbers import number
+from analysis.evidence.source.patterns import ALL, ANY, Text, covers, known
+from analysis.evidence.source.place import Place, one_line
+from analysis.evidence.source.settings import GROUP_KEYS, RESULT_KEYS, RQ_JOB_KEYS, RQ_TIMES
+from analysis.evidence.source.shell import acts_of_shell
+from analysis.evidence.source.values import Values, argument, beginning_of
 
 # Methods that little else than a Redis client has.
 _ONLY_REDIS = frozenset(

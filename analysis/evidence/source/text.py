@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from analysis.evidence.source_commands import SERVER_SETTINGS, Act, acts_of
-from analysis.evidence.source_languages import places_in_text
-from analysis.evidence.source_numbers import seconds_in_text
-from analysis.evidence.source_patterns import Text
-from analysis.evidence.source_place import Place, one_line, printable
-from analysis.evidence.source_settings import NAMES, is_time, keys_of_setting
-from analysis.evidence.source_shell import TELLS, acts_of_shell, learn, text_of
-from analysis.evidence.source_tree import SourceFile
+from analysis.evidence.source.commands import SERVER_SETTINGS, Act, acts_of
+from analysis.evidence.source.languages import places_in_text
+from analysis.evidence.source.numbers import seconds_in_text
+from analysis.evidence.source.patterns import Text
+from analysis.evidence.source.place import Place, one_line, printable
+from analysis.evidence.source.settings import NAMES, is_time, keys_of_setting
+from analysis.evidence.source.shell import TELLS, acts_of_shell, learn, text_of
+from analysis.evidence.source.tree import SourceFile
 from analysis.redact import MASK
 
 _LONGEST_LINE = 8_000

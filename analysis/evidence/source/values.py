@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable
 from string import Formatter
 
-from analysis.evidence.source_modules import Binding, Scope, dotted
-from analysis.evidence.source_patterns import ALL, ANY, Text, known, matching
-from analysis.evidence.source_project import Project
+from analysis.evidence.source.modules import Binding, Scope, dotted
+from analysis.evidence.source.patterns import ALL, ANY, Text, known, matching
+from analysis.evidence.source.project import Project
 
 MOST_TEXTS = 16
 _DEEPEST = 14

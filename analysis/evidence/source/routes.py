@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from analysis.evidence.source_modules import Module, Scope, dotted, functions
-from analysis.evidence.source_values import Values, argument
+from analysis.evidence.source.modules import Module, Scope, dotted, functions
+from analysis.evidence.source.values import Values, argument
 
 _METHODS = frozenset("get post put delete patch head options".split())
 _DECORATORS = _METHODS | frozenset(("route", "api_route", "websocket", "http_route", "websocket_route"))

@@ -10,8 +10,8 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from analysis.evidence.source_commands import SERVER_SETTINGS, Act, acts_of
-from analysis.evidence.source_patterns import ANY, Text, known, matching
+from analysis.evidence.source.commands import SERVER_SETTINGS, Act, acts_of
+from analysis.evidence.source.patterns import ANY, Text, known, matching
 
 TELLS = re.compile(
     r"redis-cli|valkey-cli|keydb-cli|redis-server|valkey-server|celery\b.*\bpurge|\$\{?\w*(?:REDIS|VALKEY)_?CLI", re.I

@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from analysis.evidence.source_modules import MAIN, Module, Scope, dotted, functions
-from analysis.evidence.source_numbers import number
-from analysis.evidence.source_place import one_line, printable
-from analysis.evidence.source_project import Project
-from analysis.evidence.source_routes import Key, Routes
-from analysis.evidence.source_text import Lead
-from analysis.evidence.source_values import Values, argument
+from analysis.evidence.source.modules import MAIN, Module, Scope, dotted, functions
+from analysis.evidence.source.numbers import number
+from analysis.evidence.source.place import one_line, printable
+from analysis.evidence.source.project import Project
+from analysis.evidence.source.routes import Key, Routes
+from analysis.evidence.source.text import Lead
+from analysis.evidence.source.values import Values, argument
 
 MOST_LABELS = 8
 _DEEPEST = 12

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import re
 
-from analysis.evidence.source_modules import Binding, Scope, dotted
-from analysis.evidence.source_values import Values
+from analysis.evidence.source.modules import Binding, Scope, dotted
+from analysis.evidence.source.values import Values
 
 KINDS = {
     "redis": "a client or pipeline of Redis or Valkey",

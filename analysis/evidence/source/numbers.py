@@ -10,8 +10,8 @@ import math
 import operator
 from collections.abc import Callable
 
-from analysis.evidence.source_modules import Scope, dotted
-from analysis.evidence.source_values import Values, argument
+from analysis.evidence.source.modules import Scope, dotted
+from analysis.evidence.source.values import Values, argument
 
 Number = tuple[float | None, frozenset[str]]
 NOTHING: Number = (None, frozenset())

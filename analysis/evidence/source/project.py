@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import PurePosixPath
 
-from analysis.evidence.source_modules import MAIN, Binding, Module, NotPython, Scope, dotted, functions, made_by, parse
+from analysis.evidence.source.modules import MAIN, Binding, Module, NotPython, Scope, dotted, functions, made_by, parse
 
 _KEPT_BYTES = 4 * 2**20
 # Modules that are parsed once more, because they were let go: a tree of very many that call each other is cut there.
