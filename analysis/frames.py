@@ -6,7 +6,7 @@ rows. Knows nothing of Redis files, Celery or reports.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -426,6 +426,13 @@ def words(codes: NDArray[np.signedinteger[Any]], names: Iterable[str]) -> pd.Ser
         codes = np.take(moved, codes, out=scratch(len(codes), moved.dtype), mode="wrap")
         listed = [listed[place] for place in used]
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(listed, dtype=_STRINGS)), copy=False)
+
+
+def words_in(column: pd.Series, chosen: Container[str]) -> NDArray[np.bool_]:
+    """Which rows of a column of words have one, in capitals, that is among ``chosen``: each word is looked at once."""
+    hits = np.array([word.upper() in chosen for word in column.cat.categories] + [False])
+    found: NDArray[np.bool_] = hits[column.cat.codes.to_numpy()]
+    return found
 
 
 def counts(numbers: NDArray[np.int64], gone: int) -> pd.Series:

@@ -123,7 +123,7 @@ def holding(case: Case) -> list[str]:
     tasks = known_tasks(case.tasks, case.messages, case.jobs, case.events, case.commands)
     lines.append(f"Tasks named by any witness: {len(tasks):,}")
     if len(case.commands):
-        verbs = case.commands["verb"].astype("str").str.upper().value_counts()
+        verbs = case.commands["verb"].value_counts()
         named = ", ".join(f"{number:,} {verb}" for verb, number in verbs.head(6).items())
         lines.append(
             f"Commands that any witness saw: {len(case.commands):,} ({named}{', …' if len(verbs) > 6 else ''})"

@@ -20,6 +20,7 @@ from analysis.evidence.log_forms import succeeded_value
 from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.findings.deeds import place_of
 from analysis.findings.view import View
+from analysis.frames import words_in
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def _results(case: Case, view: View) -> Iterator[Copy]:
     removes = view.deeds["removed_by"].notna()
     known = view.deeds.loc[view.deeds["payload_at"].notna()].iloc[::-1]
     # The write itself says more of its content than what took it away, which points at the same.
-    published = known["verb"].astype("str").str.upper().eq("PUBLISH")
+    published = pd.Series(words_in(known["verb"], ("PUBLISH",)), known.index)
     writes = ~(published | removes.reindex(known.index))
     for _, row in pd.concat([known.loc[writes], known.loc[published], known.loc[~writes & ~published]]).iterrows():
         keys = row["keys"] if isinstance(row["keys"], list) else []
@@ -84,7 +85,7 @@ def _jobs(case: Case, view: View) -> Iterator[Copy]:
 
 
 def _messages(case: Case, view: View) -> Iterator[Copy]:
-    pushed = view.deeds["verb"].astype("str").str.upper().isin(("LPUSH", "RPUSH", "HSET"))
+    pushed = words_in(view.deeds["verb"], ("LPUSH", "RPUSH", "HSET"))
     for _, row in view.deeds.loc[pushed & view.deeds["payload_at"].notna() & view.deeds["task_id"].notna()].iterrows():
         raw = _content(case, row)
         body = message_body(raw) if raw is not None else None

@@ -23,7 +23,7 @@ from analysis.evidence.aof_manifest import BASE, HISTORY, INCREMENT, PartName, r
 from analysis.evidence.aof_state import Replayed
 from analysis.evidence.removals import Removing, attributed, end_of
 from analysis.files import CaseFile, Ignored
-from analysis.frames import in_micros
+from analysis.frames import in_micros, words_in
 from analysis.progress import Progress
 
 COMMANDS_ONLY = "append-only commands"
@@ -213,8 +213,8 @@ def _first(commands: pd.DataFrame, since: pd.Timestamp | None) -> pd.Timestamp |
 
 def _with_known_expiries(commands: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
     """``due_at`` of removals of one key, of which a snapshot holds an expiry that lies ahead of the stream's begin."""
-    removes = commands["verb"].astype("str").str.upper().isin(("DEL", "UNLINK")) & commands["due_at"].isna()
-    rows = np.flatnonzero(removes.to_numpy() & commands["db"].notna().to_numpy())
+    removes = words_in(commands["verb"], ("DEL", "UNLINK")) & commands["due_at"].isna().to_numpy()
+    rows = np.flatnonzero(removes & commands["db"].notna().to_numpy())
     held = keys.loc[keys["expires_at"].notna(), ["db", "key", "expires_at"]]
     if not len(rows) or not len(held):
         return commands

@@ -21,7 +21,7 @@ from analysis.celery.families import CHORD_UNLOCK, GROUP_META, TASK_META
 from analysis.celery.jobs import JobsSettings
 from analysis.celery.results import body_of
 from analysis.evidence.command_times import UNKNOWN, narrowed
-from analysis.frames import in_micros, micros_of, moments
+from analysis.frames import in_micros, micros_of, moments, words_in
 
 ContentOf = Callable[[int], bytes]
 
@@ -53,9 +53,9 @@ def told_to_celery(
     """
     if not len(commands):
         return commands
-    verbs = commands["verb"].astype("str").str.upper()
+    verbs = commands["verb"]
     first = _first_keys(commands["keys"])
-    ids = _by_name(first, commands["detail"].where(verbs.eq("PUBLISH")), jobs)
+    ids = _by_name(first, commands["detail"].where(words_in(verbs, ("PUBLISH",))), jobs)
     ids = _by_message(ids, commands, verbs, content_of)
     commands = commands.assign(task_id=pd.Series(ids, dtype="str"))
     return _dated(commands, verbs, first, content_of, retention)
@@ -94,7 +94,7 @@ def _by_message(ids: pd.Series, commands: pd.DataFrame, verbs: pd.Series, conten
     read: dict[int, str | None] = {}
     found = ids.to_numpy(dtype=object, copy=True)
     for names, told in ((_LISTED, _queued), (_HASHED, _reserved)):
-        rows = np.flatnonzero(verbs.isin(names).to_numpy() & commands["payload_at"].notna().to_numpy() & ids.isna())
+        rows = np.flatnonzero(words_in(verbs, names) & commands["payload_at"].notna().to_numpy() & ids.isna())
         places = commands["payload_at"].to_numpy(dtype=np.int64, na_value=-1)[rows]
         for row, place in zip(rows.tolist(), places.tolist(), strict=True):
             if place not in read:
@@ -123,7 +123,7 @@ def _reserved(raw: bytes) -> str | None:
 def _dated(
     commands: pd.DataFrame, verbs: pd.Series, first: pd.Series, content_of: ContentOf, retention: int | None
 ) -> pd.DataFrame:
-    stored = verbs.isin(("SET", "SETEX", "PSETEX")) & first.str.contains(TASK_META, regex=False).fillna(False)
+    stored = words_in(verbs, ("SET", "SETEX", "PSETEX")) & first.str.contains(TASK_META, regex=False).fillna(False)
     rows = np.flatnonzero(stored.to_numpy(dtype=bool) & commands["payload_at"].notna().to_numpy())
     if not len(rows):
         return commands

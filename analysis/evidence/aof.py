@@ -331,7 +331,8 @@ class _Reading:
         count = len(columns["offset"])
         due, payload = scratch(count, np.int64), scratch(count, np.int64)
         due[:] = NO_TIME
-        payload[:] = np.where(columns["payload_at"] == MISSING, MISSING, columns["payload_at"] + part.begin)
+        payload[:] = columns["payload_at"]
+        np.add(payload, part.begin, out=payload, where=payload != MISSING)
         if replay is not None:
             taken, at = CommandColumns(stream, db=db), 0
             for block, dues, tooks in replay.run(stream, shift=part.begin, until=until, db=db):

@@ -68,7 +68,7 @@ def replayed(
     """The state of a replay: untouched keys of the base first, in its order, then those that commands made."""
     rows: list[int] = []
     renamed: dict[str, list[Any]] = {"db": [], "key": [], "expires": []}
-    made: list[dict[str, Any]] = []
+    made: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     held: dict[int, Held] = {}
     for db in sorted(replay.dbs):
         for name, key in replay.dbs[db].items():
@@ -78,7 +78,8 @@ def replayed(
                     renamed[column].append(value)
             else:
                 held[key.at] = key
-                made.append({"db": db, "key": decoded(name), **_described(key)})
+                for values, told in zip(made.values(), _described(db, name, key), strict=True):
+                    values.append(told)
     parts = []
     if rows and base is not None:
         untouched = base.keys.take(rows).reset_index(drop=True)
@@ -88,11 +89,10 @@ def replayed(
         untouched["snapshot"] = repeated(source, len(rows))
         untouched["expired"] = pd.array([None] * len(rows), "boolean")
         parts.append(untouched)
-    if made:
-        columns = {column: [row[column] for row in made] for column in made[0]}
-        columns["expires_at"] = _moments(columns.pop("expires"))
-        same = {"server": [server] * len(made), "snapshot": [source] * len(made)}
-        parts.append(frame("keys", {**same, **columns}))
+    if held:
+        times = _moments(made.pop("expires"))
+        same = {"server": repeated(server, len(held)), "snapshot": repeated(source, len(held))}
+        parts.append(frame("keys", {**same, **made, "expires_at": times}))
     if replay.unknown:
         named = ", ".join(f"{name} {number}×" for name, number in sorted(replay.unknown.items())[:4])
         reasons = [*reasons, f"values are unknown where commands are not followed ({named})"]
@@ -109,16 +109,13 @@ def replayed(
     )
 
 
-def _described(key: Held) -> dict[str, Any]:
+_COLUMNS = ("db", "key", "type", "length", "bytes", "expires", "field_ttls", "offset")
+
+
+def _described(db: int, name: bytes, key: Held) -> tuple[Any, ...]:
     length, size = size_of(key)
-    return {
-        "type": key.type,
-        "length": length,
-        "bytes": size,
-        "expires": key.expires,
-        "field_ttls": len(key.field_expiries) if key.field_expiries else None,
-        "offset": key.at,
-    }
+    timed = len(key.field_expiries) if key.field_expiries else None
+    return db, decoded(name), key.type, length, size, key.expires, timed, key.at
 
 
 def _moments(times: list[int | None]) -> pd.Series:

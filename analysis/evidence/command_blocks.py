@@ -27,6 +27,7 @@ SECOND = 1_000_000
 # What a stream carries beside commands on keys: which database, transactions, and the talk of replication.
 QUIET = frozenset(b"SELECT MULTI EXEC DISCARD PING REPLCONF ASKING".split())
 _LONGEST_NAME = 64
+_PART = 65_536
 _OTHER = -10
 """Codes of names that the walk has no number for: from here downwards."""
 _LAST_US = 253_402_300_799_999_999
@@ -111,8 +112,11 @@ class CommandColumns:
         spelled = [decoded(name[:_LONGEST_NAME]) for name in (*self._stream.names, *self._other)]
         number = {name: place for place, name in enumerate(dict.fromkeys(spelled))}
         places = np.array([number[name] for name in spelled], np.int32)
-        codes = np.where(codes >= 0, codes, len(self._stream.names) + _OTHER - codes)
-        return words(places[codes] if len(codes) else codes, list(number))
+        out = scratch(len(codes), np.int32)
+        for begin in range(0, len(codes), _PART):
+            some = codes[begin : begin + _PART]
+            out[begin : begin + _PART] = places[np.where(some >= 0, some, len(self._stream.names) + _OTHER - some)]
+        return words(out, list(number))
 
     def _named(self, block: Block) -> Numbers:
         """The code of each command's name; of those for which the walk had no number, one of ours."""

@@ -47,9 +47,12 @@ def narrowed(
     bounds there are is left out; of times that contradict each other as many as possible are kept. Where the bounds go
     back already, with the server's clock, nothing is made of them.
     """
-    low, high = earliest.copy(), np.where(latest == UNKNOWN, _NEVER, latest)
-    if not len(rows) or (low[1:] < low[:-1]).any():
+    if not len(rows) or (earliest[1:] < earliest[:-1]).any():
         return earliest, latest
+    # What is as long as the stream lies in files, and is worked on in place.
+    low, high = scratch(len(earliest), np.int64), scratch(len(latest), np.int64)
+    low[:], high[:] = earliest, latest
+    high[high == UNKNOWN] = _NEVER
     first, end = not_before.copy(), np.where(not_after == UNKNOWN, _NEVER, not_after)
     sound = np.flatnonzero((first <= high[rows]) & (end >= low[rows]) & (first <= end))
     whole = sound[(first[sound] != UNKNOWN) & (end[sound] != _NEVER)]
@@ -58,12 +61,13 @@ def narrowed(
     dropped[_rising(middle)] = False
     sound = np.setdiff1d(sound, whole[dropped], assume_unique=True)
     np.maximum.at(low, rows[sound], first[sound])
-    low = np.maximum.accumulate(low)
+    np.maximum.accumulate(low, out=low)
     # One end alone, against what both ends of others have made known.
     sound = sound[end[sound] >= low[rows[sound]]]
     np.minimum.at(high, rows[sound], end[sound])
-    high = np.minimum.accumulate(high[::-1])[::-1]
-    return low, np.where(high == _NEVER, UNKNOWN, high)
+    np.minimum.accumulate(high[::-1], out=high[::-1])
+    high[high == _NEVER] = UNKNOWN
+    return low, high
 
 
 def _rising(times: Numbers) -> Numbers:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analysis.frames import TEXTS, in_micros, micros_of, words
+from analysis.frames import TEXTS, in_micros, micros_of, words, words_in
 
 EXPIRY, EVICTION, CLIENT, SCRIPT, UNKNOWN = range(5)
 _WORDS = ("expiry", "eviction", "client", "script", "unknown")
@@ -55,22 +55,19 @@ def attributed(commands: pd.DataFrame, known: Removing) -> pd.DataFrame:
     - A key before its expiry, alone: a client; or an eviction, likelier so in a run before a write where the server has
       evicted. A client's EXPIRE with a time past, GETDEL and MIGRATE look the same (facts/causes.md, 2.5).
     """
-    verbs = commands["verb"].astype("str")
-    upper = verbs.str.upper()
-    deletes = upper.isin(("DEL", "UNLINK")).to_numpy()
-    others = upper.isin(_BY_CLIENTS).to_numpy()
+    deletes = words_in(commands["verb"], ("DEL", "UNLINK"))
+    others = words_in(commands["verb"], _BY_CLIENTS)
     by, other = (np.full(len(commands), _NOBODY, np.int8) for _ in range(2))
     by[others] = CLIENT
     rows = np.flatnonzero(deletes)
     if len(rows):
-        by[rows], other[rows] = _of_deletes(commands, rows, verbs.to_numpy(dtype=object)[rows], others | deletes, known)
+        by[rows], other[rows] = _of_deletes(commands, rows, others | deletes, known)
     return commands.assign(removed_by=words(by, _WORDS), or_by=words(other, _WORDS))
 
 
-def _of_deletes(
-    commands: pd.DataFrame, rows: Rows, verbs: NDArray[np.object_], removes: NDArray[np.bool_], known: Removing
-) -> tuple[Rows, Rows]:
+def _of_deletes(commands: pd.DataFrame, rows: Rows, removes: NDArray[np.bool_], known: Removing) -> tuple[Rows, Rows]:
     chosen = commands.iloc[rows]
+    verbs = chosen["verb"].astype("str").to_numpy(dtype=object)
     single = _lengths(chosen["keys"]) == 1
     spelled = np.array([verb.isupper() for verb in verbs.tolist()])
     alone = chosen["transaction"].isna().to_numpy()

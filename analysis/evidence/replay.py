@@ -75,6 +75,7 @@ class Replay:
         self._ats: list[int] = []
         self._sizes: list[int] = []
         self._here: dict[bytes, Key] = {}
+        self._numbers: dict[bytes, int] = {}
         self._due: int | None = None
         self._took: int = -1
         self._verb = b""
@@ -107,7 +108,6 @@ class Replay:
                     handler = self._handler(name, first)
                 if handler is None:
                     continue
-                self._due, self._took = None, -1
                 try:
                     handler(first, count)
                 except NotReplayed:
@@ -116,9 +116,9 @@ class Replay:
                     # A command with too few arguments, or on a key of another type: the server refused it.
                     self.refused += 1
                 if self._due is not None:
-                    due[row] = self._due
+                    due[row], self._due = self._due, None
                 if self._took >= 0:
-                    took[row] = self._took
+                    took[row], self._took = self._took, -1
             yield block, due, took
 
     def _handler(self, name: int, first: int) -> Callable[[int, int], None] | None:
@@ -202,10 +202,14 @@ class Replay:
 
     def _make(self, number: int, kind: str, empty: Callable[[], Any]) -> Held:
         """The value under the key that is argument ``number``, made empty where there is none."""
-        held = self._get(number, kind)
+        keys, name = self._keys(), self._argument(number)
+        held = keys.get(name)
         if held is None:
-            held = Held(kind, empty(), self._at(number))
-            self._keys()[self._argument(number)] = held
+            held = keys[name] = Held(kind, empty(), self._at(number))
+        elif isinstance(held, Based) or held.type != kind or held.value is None:
+            # To be loaded, or refused.
+            held = self._get(number, kind)
+            assert held is not None
         return held
 
     def _drop(self, name: bytes) -> bool:
@@ -235,7 +239,11 @@ class Replay:
     # Databases and names
 
     def _do_select(self, first: int, count: int) -> None:
-        self._select(self._int(first + 1))
+        text = self._argument(first + 1)
+        db = self._numbers.get(text)
+        if db is None:
+            db = self._numbers[text] = _whole(text)
+        self._select(db)
 
     def _do_del(self, first: int, count: int) -> None:
         for name in self._arguments(first, count, 1):
@@ -347,6 +355,9 @@ class Replay:
     def _do_set(self, first: int, count: int) -> None:
         if count == 3:
             self._put(first + 1, self._piece(first + 2))
+            return
+        if count == 5 and self._argument(first + 3) == b"PXAT":
+            self._put(first + 1, self._piece(first + 2), _whole(self._argument(first + 4)))
             return
         options = [option.upper() for option in self._arguments(first, count, 3)]
         there = self._argument(first + 1) in self._keys()
@@ -634,6 +645,9 @@ class Replay:
 
     def _do_zadd(self, first: int, count: int) -> None:
         words = self._arguments(first, count, 2)
+        if count == 4:
+            self._make(first + 1, "zset", dict).value[words[1]] = float(words[0])
+            return
         options = set()
         while words and words[0].upper() in _ZADD_OPTIONS:
             options.add(words.pop(0).upper())

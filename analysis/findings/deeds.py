@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from analysis.celery.families import CHORD_UNLOCK, GROUP_META, TASK_META
 from analysis.findings.words import stamp
+from analysis.frames import words_in
 
 # Witnesses that hold every write in its order; the others see a part.
 STREAMS = ("append-only file", "replication backlog")
@@ -125,7 +126,7 @@ def fates(commands: pd.DataFrame, own: pd.DataFrame, wanted: set[str], dbs: set[
     """
     found: list[Fate] = []
     # Parts of one append-only file are one witness.
-    everything = _listed(commands.loc[commands["verb"].astype("str").str.upper().isin(_ALL)])
+    everything = _listed(commands.loc[words_in(commands["verb"], _ALL)])
     witness, of_all = _stream(own), _stream(everything)
     for name in witness.loc[own["witness"].ne("ACL LOG")].unique():  # what was denied did not run
         rows, whole = own.loc[witness.eq(name)], everything.loc[of_all.eq(name)]

@@ -18,7 +18,7 @@ from analysis.findings.tell import sure
 from analysis.findings.verdict import Verdict
 from analysis.findings.view import View
 from analysis.findings.words import count, duration, stamp
-from analysis.frames import frame
+from analysis.frames import frame, words_in
 
 # Log lines of the server (evidence/log_events.py) that change, or may have changed, what it holds.
 _SERVER_KINDS = (
@@ -123,8 +123,8 @@ def _task(view: View) -> list[dict[str, Any]]:
 
 def _flushes(view: View) -> list[dict[str, Any]]:
     """Commands on a whole database, whoever saw them; one that was denied did not run."""
-    verbs = view.commands["verb"].astype("str").str.upper()
-    seen = view.commands.loc[verbs.isin(("FLUSHDB", "FLUSHALL", "SWAPDB")) & view.commands["witness"].ne("ACL LOG")]
+    wanted = words_in(view.commands["verb"], ("FLUSHDB", "FLUSHALL", "SWAPDB"))
+    seen = view.commands.loc[wanted & view.commands["witness"].ne("ACL LOG")]
     rows = []
     for _, row in seen.iterrows():
         where = f" of DB {row['db']}" if str(row["verb"]).upper() == "FLUSHDB" and pd.notna(row["db"]) else ""
@@ -213,6 +213,7 @@ def _of_command(lane: str, kind: str, row: pd.Series, says: str, certainty: str 
     """A row whose time is the command's: where only one end of it is known, that one, and then it is derived."""
     first, last = row["not_before"], row["not_after"]
     begin = first if pd.notna(first) else last
+    says = f"{row['server']}: {says}" if row["server"] else says
     if pd.isna(first) != pd.isna(last):
         says += " or later" if pd.notna(first) else " or earlier"
         certainty = "derived" if certainty == "shown" else certainty

@@ -15,7 +15,7 @@ from analysis.findings.bulk import looks
 from analysis.findings.deeds import STREAMS, WRITES, Fate, fates, is_job, is_result, own_commands, place_of
 from analysis.findings.traces import find_traces
 from analysis.findings.ttl import Retention, retention
-from analysis.frames import frame
+from analysis.frames import frame, words_in
 from analysis.settings import Settings
 
 # Kinds of log lines (evidence/logs.py) that say how a task ended, or that a worker had it.
@@ -123,7 +123,7 @@ class View:
     @cached_property
     def written(self) -> pd.DataFrame:
         """The commands that wrote the task's result, in their order."""
-        rows = self.deeds.loc[self.deeds["verb"].astype("str").str.upper().isin(WRITES)]
+        rows = self.deeds.loc[words_in(self.deeds["verb"], WRITES)]
         wanted = self.keys_of("result")
         own = [isinstance(keys, list) and not wanted.isdisjoint(keys) for keys in rows["keys"]]
         return rows.loc[own]

@@ -20,6 +20,7 @@ from analysis.findings.sighted import NOUN
 from analysis.findings.view import SLACK, View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import count, duration
+from analysis.frames import words_in
 
 # A witness that holds every write shows the end itself; what only a notification or SLOWLOG shows may be undone since.
 _SEEN, _TOLD = SHOWN - 5, DECISIVE + STRONG
@@ -184,9 +185,9 @@ _OR = {"expiry": "its expiry", "eviction": "eviction", "client": "a client", "sc
 
 @rule("flush-witnessed", rests_on="MONITOR and SLOWLOG show FLUSHDB and FLUSHALL with time and client (Redis monitor)")
 def flush_witnessed(view: View) -> Iterator[Finding]:
-    verbs = view.commands["verb"].astype("str").str.upper()
     seen = view.commands.loc[
-        verbs.isin(("FLUSHDB", "FLUSHALL")) & view.commands["witness"].isin(("MONITOR log", "slowlog"))
+        words_in(view.commands["verb"], ("FLUSHDB", "FLUSHALL"))
+        & view.commands["witness"].isin(("MONITOR log", "slowlog"))
     ]
     for record in ("result", "job", "message"):
         born, missed = view.born(record), view.missed_by(record)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -121,11 +122,17 @@ def timeline_table(timeline: pd.DataFrame, zone: ZoneInfo | None = None, *, limi
             "lane": said(LANE_TITLES.get(row.lane, row.lane), 60),
             "says": said(row.says),
             "source": said(row.source),
-            "certainty": said(row.certainty, 60),
+            "certainty": said(_how_known(row), 160),
         }
         for row in dated.head(limit).itertuples()
     ]
     return render("timeline.html.j2", rows=rows, more=len(dated) - len(rows))
+
+
+def _how_known(row: Any) -> str:
+    if not isinstance(row.contradicts, str):
+        return str(row.certainty)
+    return f"{row.certainty}; contradicts {row.contradicts}"
 
 
 def _span(at: pd.Timestamp, until: pd.Timestamp, zone: ZoneInfo | None = None) -> str:
