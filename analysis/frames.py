@@ -397,12 +397,13 @@ _STRINGS = pd.StringDtype("pyarrow", na_value=np.nan)
 
 def moments(numbers: NDArray[np.int64]) -> pd.Series:
     """A column of times from microseconds since 1970, over the same memory; the smallest number = missing."""
-    return pd.Series(pd.DatetimeIndex(numbers.view("datetime64[us]"), copy=False).tz_localize("UTC"), copy=False)
+    # As numbers of a dtype with a zone: to give times a zone copies them.
+    return pd.Series(pd.DatetimeIndex(numbers, dtype=pd.DatetimeTZDtype("us", "UTC"), copy=False), copy=False)
 
 
 def in_micros(times: pd.Series) -> NDArray[np.int64]:
-    """The numbers of a column of times (``moments``)."""
-    numbers: NDArray[np.int64] = times.dt.tz_localize(None).to_numpy(dtype="datetime64[us]").view(np.int64)
+    """The numbers of a column of times (``moments``), over the same memory."""
+    numbers: NDArray[np.int64] = pd.DatetimeIndex(times, copy=False).asi8
     return numbers
 
 

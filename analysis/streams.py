@@ -23,7 +23,7 @@ from analysis.evidence.aof_manifest import BASE, HISTORY, INCREMENT, PartName, r
 from analysis.evidence.aof_state import Replayed
 from analysis.evidence.removals import Removing, attributed, end_of
 from analysis.files import CaseFile, Ignored
-from analysis.frames import in_micros, words_in
+from analysis.frames import in_micros, moments, words_in
 from analysis.progress import Progress
 
 COMMANDS_ONLY = "append-only commands"
@@ -230,7 +230,7 @@ def _with_known_expiries(commands: pd.DataFrame, keys: pd.DataFrame) -> pd.DataF
     found = wanted.merge(held.astype({"db": "int64", "key": "str"}), on=["db", "key"])
     due = in_micros(commands["due_at"]).copy()
     due[found["row"].to_numpy()] = in_micros(found["expires_at"])
-    return commands.assign(due_at=pd.Series(pd.DatetimeIndex(due.view("datetime64[us]")).tz_localize("UTC")))
+    return commands.assign(due_at=moments(due))
 
 
 def _verbs(
