@@ -27,7 +27,8 @@ from analysis.evidence.command_times import UNKNOWN, narrowed, seconds
 from analysis.evidence.rdb import Snapshot, read_rdb
 from analysis.evidence.rdb_reading import aside
 from analysis.evidence.rdb_values import Buffer, ValueUnreadable
-from analysis.evidence.replay import Based, Held, Key, Replay, held_of
+from analysis.evidence.replay import Replay
+from analysis.evidence.replay_values import Based, Held, Key, held_of
 from analysis.evidence.resp import Gap, Stream
 from analysis.frames import concat, counts, in_micros, micros_of, moments
 from analysis.kernels import kernels_for

@@ -14,7 +14,8 @@ import pandas as pd
 
 from analysis.evidence.rdb import Snapshot
 from analysis.evidence.rdb_values import Value, ValueUnreadable
-from analysis.evidence.replay import Based, Held, NotReplayed, Replay, plain_value, size_of
+from analysis.evidence.replay import Replay
+from analysis.evidence.replay_values import Based, Held, NotReplayed, plain_value, size_of
 from analysis.evidence.texts import decoded
 from analysis.frames import TIME, concat, frame, repeated
 

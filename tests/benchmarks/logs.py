@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import re
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +21,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
 
-POLL_SECONDS = 0.004
+from tests.benchmarks.race import compete, ratio  # noqa: E402 - found once the path is set
+
 TARGETS = {
     "events_vs_every_line": (2.0, 3.0),
     "events_vs_event_lines": (1.0, 1.5),
@@ -217,58 +213,6 @@ CONTENDERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@dataclass
-class Runs:
-    """What was measured of one contender."""
-
-    seconds: list[float] = field(default_factory=list)
-    anonymous: list[int] = field(default_factory=list)
-    total: list[int] = field(default_factory=list)
-
-    def add(self, name: str, path: Path) -> None:
-        begin = time.perf_counter()
-        command = [sys.executable, __file__, "--run", name, os.fspath(path)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        anonymous = 0
-        while True:
-            anonymous = max(anonymous, _anonymous(process.pid))
-            ended, status, used = os.wait4(process.pid, os.WNOHANG)
-            if ended:
-                break
-            time.sleep(POLL_SECONDS)
-        if status:
-            raise SystemExit(f"{name} failed")
-        self.seconds.append(time.perf_counter() - begin)
-        self.anonymous.append(anonymous)
-        self.total.append(used.ru_maxrss // 1024)
-
-    def __str__(self) -> str:
-        low, middle, high = min(self.seconds), statistics.median(self.seconds), max(self.seconds)
-        return (
-            f"{middle:7.2f} s ({low:.2f}–{high:.2f})   {max(self.anonymous):5} MB anonymous, "
-            f"{max(self.total):5} MB in all"
-        )
-
-
-def _anonymous(pid: int) -> int:
-    try:
-        found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0
-    return int(found[1]) // 1024 if found else 0
-
-
-def compete(names: list[str], path: Path, rounds: int) -> dict[str, Runs]:
-    """Each contender ``rounds`` times, in turn."""
-    runs = {name: Runs() for name in names}
-    for _ in range(rounds):
-        for name in names:
-            runs[name].add(name, path)
-    for name in names:
-        print(f"  {name:16} {runs[name]}", flush=True)
-    return runs
-
-
 def made(folder: Path, size: int) -> Path:
     """The log of so many MB, which is made where it is not there yet."""
     path = folder / f"worker-{size}.log"
@@ -280,21 +224,17 @@ def made(folder: Path, size: int) -> Path:
 def run_all(folder: Path, size: int, rounds: int) -> dict[str, float]:
     path, quarter = made(folder, size), made(folder, max(1, size // 4))
     print(f"a worker's log of {path.stat().st_size / MB:,.0f} MB", flush=True)
-    runs = compete(["ours", "every_line", "event_lines"], path, rounds)
+    runs = compete(__file__, ["ours", "every_line", "event_lines"], path, rounds)
     print(f"of {quarter.stat().st_size / MB:,.0f} MB", flush=True)
-    less = compete(["ours"], quarter, rounds)["ours"]
+    less = compete(__file__, ["ours"], quarter, rounds)["ours"]
     print("of 1 MB", flush=True)
-    compete(["ours", "imports_only"], made(folder, 1), rounds)
+    compete(__file__, ["ours", "imports_only"], made(folder, 1), rounds)
     return {
-        "events_vs_every_line": _ratio(runs["every_line"], runs["ours"]),
-        "events_vs_event_lines": _ratio(runs["event_lines"], runs["ours"]),
+        "events_vs_every_line": ratio(runs["every_line"], runs["ours"]),
+        "events_vs_event_lines": ratio(runs["event_lines"], runs["ours"]),
         "memory_vs_event_lines": max(runs["event_lines"].anonymous) / max(runs["ours"].anonymous),
         "memory_flat": max(less.anonymous) / max(runs["ours"].anonymous),
     }
-
-
-def _ratio(peer: Runs, ours: Runs) -> float:
-    return statistics.median(peer.seconds) / statistics.median(ours.seconds)
 
 
 def main() -> None:
@@ -312,11 +252,11 @@ def main() -> None:
         folder = given.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         ratios = run_all(folder, given.size, given.rounds)
-    for name, ratio in ratios.items():
+    for name, figure in ratios.items():
         least, aim = TARGETS.get(name, (0, 0))
-        print(f"{name:22} {ratio:6.2f}   at least {least:g}, aim {aim:g}")
+        print(f"{name:22} {figure:6.2f}   at least {least:g}, aim {aim:g}")
     if given.json:
-        print(json.dumps({"ratios": {name: round(ratio, 3) for name, ratio in ratios.items()}}))
+        print(json.dumps({"ratios": {name: round(figure, 3) for name, figure in ratios.items()}}))
 
 
 if __name__ == "__main__":

@@ -30,10 +30,11 @@ class Runs:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    def add(self, script: str, name: str, path: Path) -> None:
+    def add(self, script: str, name: str, path: Path, **environment: str) -> None:
         """Run it once, start-up included."""
         begin = time.perf_counter()
-        process = subprocess.Popen([sys.executable, script, "--run", name, os.fspath(path)], stdout=subprocess.DEVNULL)
+        command = [sys.executable, script, "--run", name, os.fspath(path)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
         anonymous = 0
         while True:
             anonymous = max(anonymous, _anonymous(process.pid))
@@ -71,3 +72,8 @@ def compete(script: str, names: Sequence[str], path: Path, rounds: int) -> dict[
     for name in names:
         print(f"  {name:20} {runs[name]}", flush=True)
     return runs
+
+
+def ratio(peer: Runs, ours: Runs) -> float:
+    """How many times as long the peer takes."""
+    return peer.median / ours.median

@@ -11,14 +11,11 @@ import argparse
 import importlib.util
 import json
 import os
-import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path or ".").resolve() not in (ROOT, HERE))]
 
+from tests.benchmarks.race import Runs, compete, ratio  # noqa: E402 - found once the path is set
+
 if TYPE_CHECKING:
     from tests.servers import RedisBinary
 
-POLL_SECONDS = 0.004
 TARGETS = {
     "keys_vs_rdb_py": (2.0, 3.0),
     "results_vs_rdb_py": (2.5, 4.0),
@@ -159,59 +157,6 @@ CONTENDERS: dict[str, Callable[[Path], Any]] = {
 }  # fmt: skip
 
 
-@dataclass
-class Runs:
-    """What was measured of one contender."""
-
-    seconds: list[float] = field(default_factory=list)
-    anonymous: list[int] = field(default_factory=list)
-    total: list[int] = field(default_factory=list)
-
-    def add(self, name: str, path: Path, build: str = "") -> None:
-        environment = {**os.environ, "ANALYSIS_KERNELS": build}
-        begin = time.perf_counter()
-        command = [sys.executable, __file__, "--run", name, os.fspath(path)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-        anonymous = 0
-        while True:
-            anonymous = max(anonymous, _anonymous(process.pid))
-            ended, status, used = os.wait4(process.pid, os.WNOHANG)
-            if ended:
-                break
-            time.sleep(POLL_SECONDS)
-        if status:
-            raise SystemExit(f"{name} failed")
-        self.seconds.append(time.perf_counter() - begin)
-        self.anonymous.append(anonymous)
-        self.total.append(used.ru_maxrss // 1024)
-
-    def __str__(self) -> str:
-        low, middle, high = min(self.seconds), statistics.median(self.seconds), max(self.seconds)
-        return (
-            f"{middle:7.2f} s ({low:.2f}–{high:.2f})   {max(self.anonymous):5} MB anonymous, "
-            f"{max(self.total):5} MB in all"
-        )
-
-
-def _anonymous(pid: int) -> int:
-    try:
-        found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0
-    return int(found[1]) // 1024 if found else 0
-
-
-def compete(names: list[str], path: Path, rounds: int) -> dict[str, Runs]:
-    """Each contender ``rounds`` times, in turn."""
-    runs = {name: Runs() for name in names}
-    for _ in range(rounds):
-        for name in names:
-            runs[name].add(name, path)
-    for name in names:
-        print(f"  {name:16} {runs[name]}", flush=True)
-    return runs
-
-
 def point_of_change(folder: Path, rounds: int) -> None:
     """From how many bytes on the compiled build is the faster one: keys alone, and with the results decoded."""
     from tests.servers import find_redis
@@ -223,8 +168,8 @@ def point_of_change(folder: Path, rounds: int) -> None:
             for build in ("plain", "compiled"):
                 runs = Runs()
                 for _ in range(rounds):
-                    runs.add(name, path, build)
-                seconds[name, build] = statistics.median(runs.seconds)
+                    runs.add(__file__, name, path, ANALYSIS_KERNELS=build)
+                seconds[name, build] = runs.median
         told = "   ".join(f"{name} {build} {one:.2f} s" for (name, build), one in seconds.items())
         print(f"{count:8,} keys, {path.stat().st_size / 2**20:6.1f} MB: {told}", flush=True)
 
@@ -276,11 +221,11 @@ def main() -> None:
             point_of_change(folder, given.rounds)
             return
         ratios = run_all(folder, given.keys, given.rounds, given.large)
-    for name, ratio in ratios.items():
+    for name, figure in ratios.items():
         least, aim = TARGETS.get(name, (0, 0))
-        print(f"{name:20} {ratio:6.2f}   at least {least:g}, aim {aim:g}")
+        print(f"{name:20} {figure:6.2f}   at least {least:g}, aim {aim:g}")
     if given.json:
-        print(json.dumps({"ratios": {name: round(ratio, 3) for name, ratio in ratios.items()}}))
+        print(json.dumps({"ratios": {name: round(figure, 3) for name, figure in ratios.items()}}))
 
 
 def made(folder: Path, binary: RedisBinary | None, count: int, name: str = "celery") -> Path:
@@ -305,27 +250,23 @@ def run_all(folder: Path, keys: int, rounds: int, large: bool) -> dict[str, floa
     print(f"first run, which compiles where nothing is compiled yet: {time.perf_counter() - begin:.1f} s", flush=True)
 
     print(f"{keys:,} keys, {path.stat().st_size / 2**20:,.0f} MB", flush=True)
-    runs = compete(["ours_keys", "rdb_py_keys", "ours_results", "rdb_py_results"], path, rounds)
+    runs = compete(__file__, ["ours_keys", "rdb_py_keys", "ours_results", "rdb_py_results"], path, rounds)
     ratios = {
-        "keys_vs_rdb_py": _ratio(runs["rdb_py_keys"], runs["ours_keys"]),
-        "results_vs_rdb_py": _ratio(runs["rdb_py_results"], runs["ours_results"]),
+        "keys_vs_rdb_py": ratio(runs["rdb_py_keys"], runs["ours_keys"]),
+        "results_vs_rdb_py": ratio(runs["rdb_py_results"], runs["ours_results"]),
         "memory_vs_rdb_py": max(runs["rdb_py_results"].anonymous) / max(runs["ours_results"].anonymous),
     }
     if old := _version_9():
-        runs = compete(["ours_keys", "rdbtools_memory"], made(folder, old, keys, "version-9"), rounds)
-        ratios["keys_vs_rdbtools"] = _ratio(runs["rdbtools_memory"], runs["ours_keys"])
+        runs = compete(__file__, ["ours_keys", "rdbtools_memory"], made(folder, old, keys, "version-9"), rounds)
+        ratios["keys_vs_rdbtools"] = ratio(runs["rdbtools_memory"], runs["ours_keys"])
     else:
         print("  no server here writes version 9: rdbtools is left out")
     print(f"  a second opening and one task looked up, in the process: {second_opening(path):.3f} s")
-    compete(["ours_inspect", "imports_only"], small, rounds)
-    compete(["ours_parquet"], path, 1)
+    compete(__file__, ["ours_inspect", "imports_only"], small, rounds)
+    compete(__file__, ["ours_parquet"], path, 1)
     if large:
-        compete(["ours_parquet"], made(folder, binary, 5 * keys), 1)
+        compete(__file__, ["ours_parquet"], made(folder, binary, 5 * keys), 1)
     return ratios
-
-
-def _ratio(peer: Runs, ours: Runs) -> float:
-    return statistics.median(peer.seconds) / statistics.median(ours.seconds)
 
 
 def _version_9() -> RedisBinary | None:

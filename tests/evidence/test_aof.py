@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -307,3 +308,44 @@ def test_what_is_no_backlog_is_refused(tmp_path):
     path.write_bytes(b"HTTP/1.1 200 OK\r\n\r\n" * 50)
     with pytest.raises(Unusable):
         read_backlog(path, source=path.name)
+
+
+# A stream that asks for memory.
+
+
+def test_short_commands_that_make_much_take_no_memory(tmp_path):
+    raw = command("SELECT", "0") + b"".join(
+        command("SETRANGE", f"k{number}", str(2**29 - 5), "x") for number in range(50)
+    )
+    list_of_many = command("RPUSH", "l", *["x"] * 5_000)
+    raw += list_of_many + b"".join(command("COPY", "l", f"copy{number}") for number in range(2_000))
+    tracemalloc.start()
+    file = of_bytes(tmp_path, raw)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 900 * 2**20
+    rows = {row.key: row for row in left(file).keys.itertuples()}
+    assert len(rows) == 2_051
+    with pytest.raises(ValueUnreadable, match="commands made more than 256 MB"):
+        left(file).value(rows["k49"].offset)
+    with pytest.raises(ValueUnreadable, match="commands made more than 256 MB"):
+        left(file).value(rows["copy1999"].offset)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("HPEXPIREAT", "h", "5", "NX"), ("HSETEX", "h", "FIELDS"), ("LMOVE", "l", "l", "LEFT"), ("XADD", "s", "MAXLEN"),
+        ("ZADD", "z", "nan-ish", "a"), ("SELECT", "x"), ("SWAPDB", "0"),
+        ("COPY", "l"), ("SET", "k", "v", "PXAT"), ("ZREMRANGEBYSCORE", "z", "a", "b"), ("XDEL", "s", "1-x"),
+        ("LSET", "l", "99", "v"),
+        ("__class__", "x"), ("RUN", "x"), ("SETBIT", "b", "-1", "1"), ("INCRBY", "n", "9" * 30), ("MOVE", "k", "z"),
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_commands_that_a_server_would_refuse_do_nothing(tmp_path, words):
+    known = STREAM + command("SELECT", "0") + command("ZADD", "z", "1", "a") + command("XADD", "s", "1-1", "f", "v")
+    before = state_of(of_bytes(tmp_path, known))
+    after = of_bytes(tmp_path, known + command(*words) + command("SET", "last", "1"))
+    kept = {key: value for key, value in state_of(after).items() if key[1] != "last"}
+    assert kept == before and after.parts[0].complete
