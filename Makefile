@@ -22,7 +22,7 @@ report: $(VENV)/.installed
 	@$(BIN)/analysis investigate $(TASK) $(CASE)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --nbmake notebooks tests
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --nbmake notebooks tests
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-lint
 	$(BIN)/ruff check .
