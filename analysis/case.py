@@ -283,6 +283,7 @@ def _told(case: Case, readings: list[_Reading], streams: list[StreamReading]) ->
             config=config.get(stream.file.server, {}),
             servers=servers.loc[servers["server"].eq(stream.file.server)],
             keys=snapshot_keys.loc[snapshot_keys["server"].eq(stream.file.server)],
+            until=_last_time(readings, servers),
         )
         for stream in streams
     ]
@@ -309,6 +310,13 @@ def _told(case: Case, readings: list[_Reading], streams: list[StreamReading]) ->
         messages=messages_frame(keys, read.value),
         jobs=jobs_frame(keys, read.value, settings.jobs),
     )
+
+
+def _last_time(readings: list[_Reading], servers: pd.DataFrame) -> pd.Timestamp | None:
+    """The last time that anything but a stream tells: snapshots, logs, recordings, and INFO with a time of its own."""
+    told: list[Any] = [r.row["to"] for r in readings if r.answer is None and pd.notna(r.row.get("to"))]
+    told += list(servers.loc[servers["at_from"].ne("file time"), "at"].dropna())
+    return max(told, default=None)
 
 
 def _commands(readings: list[_Reading], streams: list[StreamReading], servers: pd.DataFrame) -> pd.DataFrame:

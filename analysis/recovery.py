@@ -6,6 +6,7 @@ not be the last that was there. Opens nothing but JSON; what is pickled stays cl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from analysis.findings.deeds import place_of
 from analysis.findings.view import View
 from analysis.frames import words_in
 
+MOST_COPIES = 50
+
 
 @dataclass(frozen=True)
 class Copy:
@@ -36,12 +39,13 @@ class Copy:
 
 
 def copies(case: Case, view: View, record: str) -> list[Copy]:
-    """Copies of one record, those that differ, the fullest and latest first."""
-    found: list[Copy] = []
+    """Copies of one record, those that differ, the fullest and latest first; no more than ``MOST_COPIES``."""
+    found: dict[str, Copy] = {}
     for copy in {"result": _results, "job": _jobs, "message": _messages}[record](case, view):
-        if all(copy.content != other.content for other in found):
-            found.append(copy)
-    return found
+        found.setdefault(json.dumps(copy.content, sort_keys=True, default=repr), copy)
+        if len(found) == MOST_COPIES:
+            break
+    return list(found.values())
 
 
 def _results(case: Case, view: View) -> Iterator[Copy]:
@@ -63,7 +67,8 @@ def _results(case: Case, view: View) -> Iterator[Copy]:
         of_channel = str(row["verb"]).upper() == "PUBLISH"
         if wanted.isdisjoint(keys) and not of_channel:
             continue
-        if (raw := _content(case, row)) is not None and (meta := body_of(raw).meta):
+        meta = body_of(raw).meta if (raw := _content(case, row)) is not None else {}
+        if meta and meta.get("task_id") in (None, view.task_id):
             what = "taken away by a command" if pd.notna(row["removed_by"]) else "written by a command"
             what = "published when it was stored" if of_channel else what
             yield Copy("result", what, _in_commands(row), dict(meta))

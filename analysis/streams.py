@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.cache import Cache
 from analysis.celery.deeds import told_to_celery
@@ -77,6 +79,7 @@ def read_streams(
             readings.append(_read_group(group, cache, progress))
         except Unusable as error:
             ignored.append(Ignored(group.named.name, error.reason, True))
+    readings = _without_older_copies(readings)
     for item in files:
         if item.kind == "replication backlog":
             try:
@@ -84,6 +87,27 @@ def read_streams(
             except Unusable as error:
                 ignored.append(Ignored(item.name, error.reason, True))
     return readings, ignored
+
+
+def _without_older_copies(readings: list[StreamReading]) -> list[StreamReading]:
+    """Of copies of one append-only file, one the beginning of another, only the longer has commands and a state: it
+    holds all that the shorter one does. Each keeps its rows among the evidence.
+    """
+    kept: list[StreamReading] = []
+    for one in readings:
+        longer = next((other for other in readings if other is not one and one.file.begins(other.file)), None)
+        if longer is None:
+            kept.append(one)
+            continue
+        rows = tuple({**row, "kind": COMMANDS_ONLY if row["kind"] == AOF else row["kind"]} for row in one.rows)
+        kept.append(
+            replace(
+                one,
+                file=replace(one.file, state=None, commands=one.file.commands.iloc[:0], followed=one.file.followed[:0]),
+                rows=rows,
+            )
+        )
+    return kept
 
 
 def _grouped(files: Sequence[CaseFile]) -> tuple[list[_Group], list[Ignored]]:
@@ -181,6 +205,7 @@ def told_apart(
     config: Mapping[str, str],
     servers: pd.DataFrame,
     keys: pd.DataFrame,
+    until: pd.Timestamp | None,
 ) -> StreamReading:
     """The reading with its commands' tasks and times, who took each key away, and ``taken_at``.
 
@@ -196,14 +221,20 @@ def told_apart(
         *_verbs(file, config, servers),
         evicts=_evicts(config, servers, _first(commands, file.since)),
         only_with_ttl=_policy(config, servers).startswith("volatile"),
-        partial=partial,
-        ends_by=end_of(file.state.keys, commands["not_before"]) if file.state else None,
+        ends_by=_earlier(end_of(file.state.keys, commands["not_before"]) if file.state else None, until, commands),
     )
-    commands = attributed(commands, known)
+    commands = attributed(commands, known, file.followed)
     first, last = _first(commands, file.since), commands["not_before"].max()
     taken_at = last if pd.notna(last) else file.since
     rows = tuple({**row, "from": first, "to": taken_at} for row in reading.rows)
     return replace(reading, commands=commands, taken_at=taken_at, rows=rows)
+
+
+def _earlier(end: pd.Timestamp | None, until: pd.Timestamp | None, commands: pd.DataFrame) -> pd.Timestamp | None:
+    """The earlier of two ends, of those that the stream's own times do not refute."""
+    last = commands["not_before"].max()
+    ends = [one for one in (end, until) if one is not None and not (pd.notna(last) and one < last)]
+    return min(ends, default=None)
 
 
 def _first(commands: pd.DataFrame, since: pd.Timestamp | None) -> pd.Timestamp | None:
@@ -226,6 +257,15 @@ def _with_known_expiries(commands: pd.DataFrame, keys: pd.DataFrame) -> pd.DataF
             "key": [one[0] if isinstance(one, list) and len(one) == 1 else None for one in named],
         }
     ).dropna()
+    # What the stream itself did to the key before may have changed its expiry.
+    mentioned = pa.array(commands["keys"].iloc[: int(rows[-1]) + 1])
+    mentioned = mentioned.combine_chunks() if isinstance(mentioned, pa.ChunkedArray) else mentioned
+    first = (
+        pd.Series(pc.list_parent_indices(mentioned).to_numpy())
+        .groupby(pc.list_flatten(mentioned).to_numpy(zero_copy_only=False))
+        .min()
+    )
+    wanted = wanted.loc[wanted["key"].map(first).ge(wanted["row"]).to_numpy(dtype=bool)]
     held = held.loc[held["key"].isin(wanted["key"])].drop_duplicates(["db", "key"], keep="last")
     found = wanted.merge(held.astype({"db": "int64", "key": "str"}), on=["db", "key"])
     due = in_micros(commands["due_at"]).copy()
@@ -257,6 +297,9 @@ def _policy(config: Mapping[str, str], servers: pd.DataFrame) -> str:
 
 def _evicts(config: Mapping[str, str], servers: pd.DataFrame, since: pd.Timestamp | None) -> bool | None:
     """Whether the server evicted keys while the stream was written; None where that is not known (Redis evict.c)."""
+    if servers["role"].eq("slave").any():
+        # A replica's stream is its master's, whose memory it does not tell of.
+        return None
     evicted = servers["evicted_keys"].dropna()
     if len(evicted) and evicted.max() > 0:
         return True

@@ -122,6 +122,9 @@ def instant(data: Any) -> int | None:
         moment = datetime.fromisoformat(data.strip())
     except ValueError:
         return None
+    if not 2 <= moment.year <= 9998:
+        # Its offset may carry it out of the years that can be shown.
+        return None
     since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 

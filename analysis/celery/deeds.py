@@ -6,7 +6,6 @@ narrower. Who took a key away is not told here.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -31,11 +30,12 @@ _SLACK = 2 * _MICRO
 # A retention is whole seconds, and what is stored later than this after its date_done tells nothing of it.
 _LATE = 5 * _MICRO
 _MOST_DATED = 20_000
+_SHORT = 600
 _LARGEST = 2**20
-_OWN = (
-    re.compile(rf"(?:.*[^A-Za-z0-9])?(?:{TASK_META}|{GROUP_META}|{CHORD_UNLOCK})(?P<id>.+?)(?:\.[jtsdc])?"),
-    re.compile(r"rq:(?:job|results):(?P<id>.+)"),
-)
+_MARKERS = (TASK_META, GROUP_META, CHORD_UNLOCK)
+_RQ = ("rq:job:", "rq:results:")
+_CHORD = (".j", ".t", ".s", ".d", ".c")
+_LONGEST_NAME = 1_024
 _LISTED = ("LPUSH", "RPUSH", "LPUSHX", "RPUSHX", "LPOP", "RPOP", "LREM", "RPOPLPUSH", "BRPOPLPUSH", "LMOVE", "BLMOVE")
 _HASHED = ("HSET", "HSETNX", "HMSET", "HDEL")
 
@@ -81,9 +81,14 @@ def _by_name(first: pd.Series, channel: pd.Series, jobs: JobsSettings | None) ->
 
 
 def _id_in(name: str, around: tuple[str, str] | None) -> str | None:
-    for pattern in _OWN:
-        if found := pattern.fullmatch(name):
-            return found["id"]
+    if len(name) > _LONGEST_NAME:
+        return None
+    for marker in _MARKERS:
+        before, found, own = name.rpartition(marker)
+        if found and own and not before[-1:].isalnum():
+            return own[:-2] or own if marker == GROUP_META and own.endswith(_CHORD) else own
+    if found := next((start for start in _RQ if name.startswith(start)), ""):
+        return name[len(found) :] or None
     if around and name.startswith(around[0]) and name.endswith(around[1]) and len(name) > sum(map(len, around)):
         return name[len(around[0]) : len(name) - len(around[1])]
     return None
@@ -135,6 +140,8 @@ def _dated(
     low, high = np.full(len(rows), UNKNOWN, np.int64), np.full(len(rows), UNKNOWN, np.int64)
     dated = done != UNKNOWN
     low[dated], high[dated] = done[dated] - _SLACK, done[dated] + _SLACK
+    if kept is None and (expires != UNKNOWN).any():
+        return commands
     if kept is not None:
         exact = (expires != UNKNOWN) & (~dated | (np.abs(expires - kept * _MICRO - done) <= _LATE))
         # Expiries are whole milliseconds.
@@ -153,13 +160,15 @@ def _retention(expires: NDArray[np.int64], done: NDArray[np.int64], stated: int 
     if not both.any():
         return stated or None
     seconds = Counter(((expires[both] - done[both]) // _MICRO).tolist())
+    if stated:
+        # Where the two do not agree a clock is wrong, or what is stated: nothing is made of either.
+        return stated if seconds.get(stated, 0) + seconds.get(stated + 1, 0) + seconds.get(stated - 1, 0) else None
     # A delay over the second's end makes it one more: the shorter of two that lie side by side is the retention.
     most, number = seconds.most_common(1)[0]
     if seconds.get(most - 1, 0) * 4 >= number:
         most -= 1
-    if stated and seconds.get(stated, 0) + seconds.get(stated + 1, 0) + seconds.get(stated - 1, 0):
-        return stated
-    return most if most > 0 else None
+    # People state a retention in minutes at least; what is no such number is one with the clocks' difference in it.
+    return most if most > 0 and (most % 60 == 0 or most < _SHORT) else None
 
 
 def _date_done(content_of: ContentOf, place: int) -> int:

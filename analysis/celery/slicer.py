@@ -445,7 +445,17 @@ def moment_at(text: Room, at: int, end: int) -> int:
         return NO_TIME
     year, month, day = digits(text, at, 4), digits(text, at + 5, 2), digits(text, at + 8, 2)
     hour, minute, second = digits(text, at + 11, 2), digits(text, at + 14, 2), digits(text, at + 17, 2)
-    if year < 1 or month < 1 or month > 12 or day < 1 or hour < 0 or hour > 23 or minute < 0 or minute > 59:
+    if (
+        year < 2
+        or year > 9998
+        or month < 1
+        or month > 12
+        or day < 1
+        or hour < 0
+        or hour > 23
+        or minute < 0
+        or minute > 59
+    ):
         return NO_TIME
     if second < 0 or second > 59 or day > days_of(year, month):
         return NO_TIME

@@ -8,14 +8,15 @@ not what Celery or an application keeps in it, nor who sent a command.
 from __future__ import annotations
 
 import mmap
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.cache import Cache
 from analysis.columns import Columns, FileColumns, MemoryColumns, NotKept, scratch
@@ -29,7 +30,7 @@ from analysis.evidence.rdb_reading import aside
 from analysis.evidence.rdb_values import Buffer, ValueUnreadable
 from analysis.evidence.replay import Replay
 from analysis.evidence.replay_values import Based, Held, Key, held_of
-from analysis.evidence.resp import Gap, Stream
+from analysis.evidence.resp import Gap, Numbers, Stream
 from analysis.frames import concat, counts, in_micros, micros_of, moments
 from analysis.kernels import kernels_for
 from analysis.progress import Progress
@@ -46,9 +47,15 @@ class Part:
     path: Path
     source: str
     type: str
+    seq: int
     is_base: bool
     buffer: Buffer = field(repr=False)
     begin: int = 0
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether it begins with a snapshot, by its magic."""
+        return self.buffer[:5] == b"REDIS" or self.buffer[:6] == b"VALKEY"
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class CommandFile:
 
     ``state`` is None where it cannot be told: of a backlog, and without a base. ``valkey`` says who wrote it, where a
     snapshot among the parts tells that. ``since`` is when its base was made: no command before it is in the file.
+    ``followed``: of each row of ``commands`` whether all that its key had been before it was known.
     """
 
     source: str
@@ -77,7 +85,21 @@ class CommandFile:
     parts: tuple[PartReading, ...]
     since: pd.Timestamp | None
     valkey: bool | None
+    followed: NDArray[np.bool_] = field(repr=False)
+    _parts: tuple[Part, ...] = field(repr=False)
     _read: Callable[[int], bytes] = field(repr=False)
+
+    def begins(self, other: CommandFile) -> bool:
+        """Whether this is an older copy of ``other``, or the same: all of it stands at the other's beginning."""
+        if self.witness != AOF or (self.server, len(self._parts)) != (other.server, len(other._parts)):
+            return False
+        pairs = list(zip(self._parts, other._parts, strict=True))
+        sizes = [(len(one.buffer), len(two.buffer)) for one, two in pairs]
+        if not pairs or any(one != two for one, two in sizes[:-1]) or sizes[-1][0] > sizes[-1][1]:
+            return False
+        if sizes[-1][0] == sizes[-1][1] and self.source < other.source:
+            return False
+        return all(_same_ends(one.buffer, two.buffer) for one, two in pairs)
 
     def content(self, payload_at: int) -> bytes:
         """The content that a command wrote or took away (column ``payload_at``). Raises ValueUnreadable."""
@@ -85,11 +107,13 @@ class CommandFile:
 
 
 def open_parts(named: Sequence[tuple[PartName, Path, str]]) -> tuple[list[Part], list[PartReading]]:
-    """Parts that can be opened, in order, and those that cannot. An empty file is a part without commands."""
+    """Parts that can be opened, in order but that history stands last, and those that cannot. An empty file is a part
+    without commands.
+    """
     parts: list[Part] = []
     failed: list[PartReading] = []
     begin = 0
-    for name, path, source in named:
+    for name, path, source in sorted(named, key=lambda one: one[0].type == HISTORY):
         try:
             with path.open("rb") as file:
                 size = path.stat().st_size
@@ -98,7 +122,7 @@ def open_parts(named: Sequence[tuple[PartName, Path, str]]) -> tuple[list[Part],
             reason = getattr(error, "strerror", None) or str(error)
             failed.append(PartReading(source, False, 0, f"cannot be read: {reason}"))
             continue
-        parts.append(Part(path, source, name.type, name.is_base, buffer, begin))
+        parts.append(Part(path, source, name.type, name.seq, name.is_base, buffer, begin))
         begin += len(buffer)
     return parts, failed
 
@@ -124,15 +148,19 @@ def read_append_only(
     all, without which there is no state, and no command tells which expiry its key had or what it took away.
     """
     reading = _Reading(source, server, AOF, cache, progress or Progress())
-    for part in (part for part in parts if part.type == HISTORY):
-        before = Replay({}, reading.load, reading.read, partial=True)
-        reading.take(part, before if replays else None, rows=not part.is_base)
+    before = Replay({}, reading.load, reading.read, partial=True)
+    # Redis writes the newest first into the manifest (aof.c, aofManifest's history list).
+    for part in sorted((part for part in parts if part.type == HISTORY), key=lambda part: (part.seq, not part.is_base)):
+        if part.is_base and part.is_snapshot:
+            reading.parts.append(PartReading(part.source, True, None, None))
+        else:
+            reading.take(part, before if replays else None, rows=not part.is_base)
     current = [part for part in parts if part.type != HISTORY]
     replay = Replay({}, reading.load, reading.read, partial=not whole)
     known = whole
     for part in current:
         start = 0
-        if part.buffer[:5] == b"REDIS" or part.buffer[:6] == b"VALKEY":
+        if part.is_snapshot:
             snapshot = read_rdb(part.path, source=source, server=server, cache=cache, progress=progress)
             start = _commands_begin(snapshot)
             if part is current[0]:
@@ -146,15 +174,18 @@ def read_append_only(
         follows = replay if replays and (known or replay.partial) else None
         known &= reading.take(part, follows, rows=not part.is_base, start=start)
     base = reading.base
+    history = {part.source for part in parts if part.type == HISTORY}
     return CommandFile(
         source=source,
         server=server,
         witness=AOF,
-        commands=_bounded(reading.commands(), base.taken_at if base else None),
+        commands=_bounded(reading.commands(), base.taken_at if base else None, history),
         state=reading.state(replay, complete=known) if whole and replays else None,
         parts=tuple(reading.parts),
         since=base.taken_at if base else None,
         valkey=base.flavor == "valkey" if base else None,
+        followed=reading.followed(),
+        _parts=tuple(parts),
         _read=reading.content,
     )
 
@@ -172,10 +203,23 @@ def read_backlog(
     replay = Replay({}, reading.load, reading.read, partial=True)
     reading.take(parts[0], replay, rows=True, db=-1, torn_head=True)
     commands = _bounded(reading.commands(), None)
-    return CommandFile(source, server, BACKLOG, commands, None, tuple(reading.parts), None, None, reading.content)
+    followed = np.zeros(len(commands), bool)
+    return CommandFile(
+        source,
+        server,
+        BACKLOG,
+        commands,
+        None,
+        tuple(reading.parts),
+        None,
+        None,
+        followed,
+        tuple(parts),
+        reading.content,
+    )
 
 
-def _bounded(commands: pd.DataFrame, since: pd.Timestamp | None) -> pd.DataFrame:
+def _bounded(commands: pd.DataFrame, since: pd.Timestamp | None, history: Container[str] = ()) -> pd.DataFrame:
     """Times narrowed by what the commands themselves tell: they came after the base was begun, and an expiry that is
     written lies ahead. (SET with a time past is possible, and never done by SETEX, which Celery uses.)
     """
@@ -184,8 +228,15 @@ def _bounded(commands: pd.DataFrame, since: pd.Timestamp | None) -> pd.DataFrame
     timed = np.flatnonzero(commands["verb"].isin(("SET", "set")).to_numpy() & commands["expires_at"].notna().to_numpy())
     ahead = in_micros(commands["expires_at"])[timed]
     rows, low = timed, np.full(len(timed), UNKNOWN, np.int64)
-    if since is not None:
-        rows, low, ahead = np.append(0, timed), np.append(micros_of(since), low), np.append(UNKNOWN, ahead)
+    from_history = np.array([source in history for source in commands["source"].cat.categories])[
+        commands["source"].cat.codes.to_numpy()
+    ]
+    if since is not None and not from_history.all():
+        # History was written before the base.
+        first = int((~from_history).argmax())
+        place = int(np.searchsorted(timed, first))
+        rows, low = np.insert(timed, place, first), np.insert(low, place, micros_of(since))
+        ahead = np.insert(ahead, place, UNKNOWN)
     not_before, not_after = narrowed(
         in_micros(commands["not_before"]), in_micros(commands["not_after"]), rows, low, ahead
     )
@@ -218,6 +269,7 @@ class _Reading:
         self.parts: list[PartReading] = []
         self.base: Snapshot | None = None
         self.frames: list[pd.DataFrame] = []
+        self._followed: list[NDArray[np.bool_]] = []
         self._buffers: list[tuple[int, Buffer]] = []
 
     def _place(self, at: int) -> tuple[Buffer, int]:
@@ -267,7 +319,7 @@ class _Reading:
         torn_head: bool = False,
     ) -> bool:
         """Go through one part; whether its state is known to its end."""
-        self._buffers.append((part.begin, part.buffer))
+        insort(self._buffers, (part.begin, part.buffer), key=lambda one: one[0])
         size = len(part.buffer)
         if not size:
             self.parts.append(PartReading(part.source, True, None, None))
@@ -334,16 +386,16 @@ class _Reading:
         due[:] = NO_TIME
         payload[:] = columns["payload_at"]
         np.add(payload, part.begin, out=payload, where=payload != MISSING)
-        if replay is not None:
-            taken, at = CommandColumns(stream, db=db), 0
-            for block, dues, tooks in replay.run(stream, shift=part.begin, until=until, db=db):
-                kept = taken.rows_of(block)
-                found, took = np.array(dues, np.int64)[kept], np.array(tooks, np.int64)[kept]
-                here = slice(at, at + len(found))
-                due[here] = np.where(found < 0, NO_TIME, np.minimum(found, _LAST_MS) * 1000)
-                payload[here] = np.where((payload[here] == MISSING) & (took >= 0), took, payload[here])
-                at += len(found)
+        reached = self._replay(part, stream, replay, until, db, due, payload, 0) if replay is not None else 0
+        followed = np.zeros(count, bool)
+        followed[: reached if replay is not None and not replay.partial else 0] = True
+        if replay is not None and reached < count:
+            # Behind what the state ends with, commands still tell of one another.
+            rest = Replay({}, self.load, self.read, partial=True)
+            again = Stream(part.buffer, stream.start, stream.end, stream.kernels)
+            self._replay(part, again, rest, stream.end, db, due, payload, reached)
         if rows and count:
+            self._followed.append(followed)
             not_before, not_after = seconds(columns["not_before"], walked.last_second)
             self.frames.append(
                 commands_frame(
@@ -358,6 +410,27 @@ class _Reading:
                     payload_at=counts(payload, MISSING),
                 )
             )
+
+    @staticmethod
+    def _replay(
+        part: Part, stream: Stream, replay: Replay, until: int, db: int, due: Numbers, payload: Numbers, first: int
+    ) -> int:
+        """Replay commands and note what they found, from row ``first`` on; how many rows were gone through."""
+        taken, at = CommandColumns(stream, db=db), 0
+        for block, dues, tooks in replay.run(stream, shift=part.begin, until=until, db=db):
+            applied = int(np.searchsorted(block.offsets, until))
+            kept = taken.rows_of(block)[:applied]
+            found, took = np.array(dues, np.int64)[:applied][kept], np.array(tooks, np.int64)[:applied][kept]
+            skipped = max(first - at, 0)
+            here = slice(at + skipped, at + len(found))
+            found, took = found[skipped:], took[skipped:]
+            due[here] = np.where(found < 0, NO_TIME, np.minimum(found, _LAST_MS) * 1000)
+            payload[here] = np.where((payload[here] == MISSING) & (took >= 0), took, payload[here])
+            at += int(kept.sum())
+        return at
+
+    def followed(self) -> NDArray[np.bool_]:
+        return np.concatenate(self._followed) if self._followed else np.zeros(0, bool)
 
     def commands(self) -> pd.DataFrame:
         return concat("commands", self.frames)
@@ -378,6 +451,13 @@ class _Walked:
     open_at: int | None
 
 
+def _same_ends(one: Buffer, two: Buffer) -> bool:
+    """Whether the first bytes of two buffers are the same, and the last of the shorter one."""
+    size = min(len(one), len(two))
+    return one[:_ENDS] == two[:_ENDS] and one[max(size - _ENDS, 0) : size] == two[max(size - _ENDS, 0) : size]
+
+
+_ENDS = 2**16
 _LAST_MS = 253_402_300_799_999
 _LONGEST_HEADER = 14
 

@@ -17,13 +17,18 @@ Numbers = NDArray[np.int64]
 
 UNKNOWN = np.iinfo(np.int64).min
 """No bound, whichever; as pandas holds a time that is missing."""
+_WITHIN = 1_200_000
+"""Behind the second written (µs): its own length, and what the server's idea of the time may lag."""
+_FEW = 1_000
 _NEVER = np.iinfo(np.int64).max
 
 
 def seconds(at: Numbers, last: int) -> tuple[Numbers, Numbers]:
-    """Bounds from the second written before each command: it ran in that second or later, and not after the next one
-    that is written. ``last`` is the last written, behind all commands. Where the clock has gone back, the earlier bound
-    is the one written last, and there is no later one.
+    """Bounds from the second written before each command: it ran in that second, for a command of another second has
+    its own written before it (aof.c, genAofTimestampAnnotationIfNeeded), and not after the next that is written.
+    ``last`` is the last written, behind all commands. Where the clock has gone back, the earlier bound is the one
+    written last, and there is no later one; nor for very many commands behind the last, before which the writing of
+    times was turned off.
     """
     earliest, latest = scratch(len(at), np.int64), scratch(len(at), np.int64)
     earliest[:], latest[:] = at, UNKNOWN
@@ -32,9 +37,15 @@ def seconds(at: Numbers, last: int) -> tuple[Numbers, Numbers]:
         ends = np.append(changes, len(at))
         following = np.append(at[changes], last if last > at[-1] else UNKNOWN)
         begins = np.append(0, changes)
+        most = max(_FEW, 10 * int((ends - begins)[:-1].max(initial=0)))
         for begin, end, next_second in zip(begins.tolist(), ends.tolist(), following.tolist(), strict=True):
-            if next_second >= at[begin]:
-                latest[begin:end] = next_second
+            second = int(at[begin])
+            if second == UNKNOWN:
+                continue
+            if next_second >= second:
+                latest[begin:end] = min(next_second, second + _WITHIN)
+            elif next_second == UNKNOWN and end - begin <= most:
+                latest[begin:end] = second + _WITHIN
     return earliest, latest
 
 

@@ -33,20 +33,20 @@ class Removing:
     ``expires_with``, ``evicts_with``: the verbs it writes for a key that expired or was evicted (both where not known):
     DEL, or UNLINK with ``lazyfree-lazy-expire`` and ``lazyfree-lazy-eviction``. ``evicts``: whether it has evicted
     keys: True, False, or None where that is not known; ``only_with_ttl``: under a policy that spares keys without a
-    TTL. ``partial``: a key of which no expiry is known may have one.
+    TTL.
     """
 
     expires_with: frozenset[str] = frozenset(("DEL", "UNLINK"))
     evicts_with: frozenset[str] = frozenset(("DEL", "UNLINK"))
     evicts: bool | None = None
     only_with_ttl: bool = False
-    partial: bool = False
     ends_by: pd.Timestamp | None = None
     """When the stream had ended at the latest, as far as its keys tell (``end_of``); never taken for certain."""
 
 
-def attributed(commands: pd.DataFrame, known: Removing) -> pd.DataFrame:
-    """The frame ``commands`` with ``removed_by`` and ``or_by`` filled, where it removes keys.
+def attributed(commands: pd.DataFrame, known: Removing, followed: NDArray[np.bool_] | None = None) -> pd.DataFrame:
+    """The frame ``commands`` with ``removed_by`` and ``or_by`` filled, where it removes keys. ``followed``: of each
+    row, whether its key had no expiry where none is known (all, unless given).
 
     - Several keys, or not in capitals: a client, or a script. The server writes one key, in capitals, outside of a
       transaction, but for a key that a write found expired (``MULTI DEL k <write k> EXEC``, Redis 7.0+).
@@ -61,19 +61,25 @@ def attributed(commands: pd.DataFrame, known: Removing) -> pd.DataFrame:
     by[others] = CLIENT
     rows = np.flatnonzero(deletes)
     if len(rows):
-        by[rows], other[rows] = _of_deletes(commands, rows, others | deletes, known)
+        by[rows], other[rows] = _of_deletes(
+            commands,
+            rows,
+            others | deletes,
+            known,
+            followed[rows] if followed is not None else np.ones(len(rows), bool),
+        )
     return commands.assign(removed_by=words(by, _WORDS), or_by=words(other, _WORDS))
 
 
-def _of_deletes(commands: pd.DataFrame, rows: Rows, removes: NDArray[np.bool_], known: Removing) -> tuple[Rows, Rows]:
+def _of_deletes(
+    commands: pd.DataFrame, rows: Rows, removes: NDArray[np.bool_], known: Removing, followed: NDArray[np.bool_]
+) -> tuple[Rows, Rows]:
     chosen = commands.iloc[rows]
     verbs = chosen["verb"].astype("str").to_numpy(dtype=object)
     single = _lengths(chosen["keys"]) == 1
     spelled = np.array([verb.isupper() for verb in verbs.tolist()])
     alone = chosen["transaction"].isna().to_numpy()
-    on_write = np.zeros(len(rows), bool)
-    inside = np.flatnonzero(~alone & single & spelled)
-    on_write[inside] = [_found_expired(commands, int(rows[place])) for place in inside.tolist()]
+    on_write = _found_expired(commands, rows, ~alone & single & spelled)
     by, other = np.full(len(rows), CLIENT, np.int64), np.full(len(rows), SCRIPT, np.int64)
     # DEL and UNLINK in capitals with several keys: no server writes that, and few scripts.
     other[spelled & alone & ~single] = _NOBODY
@@ -82,7 +88,7 @@ def _of_deletes(commands: pd.DataFrame, rows: Rows, removes: NDArray[np.bool_], 
     sure, never, likely = _expiry(chosen, due, known)
     expires_so = np.isin(verbs, list(known.expires_with))
     evicts_so = np.isin(verbs, list(known.evicts_with)) & (known.evicts is not False)
-    evicts_so &= ~(known.only_with_ttl & (due == _NONE) & (not known.partial))
+    evicts_so &= ~(known.only_with_ttl & (due == _NONE) & followed)
     run = _in_runs(rows, removes, open_ & ~sure & ~(likely & expires_so & ~never))
     by[open_], other[open_] = CLIENT, _NOBODY
     evicted = open_ & evicts_so
@@ -93,10 +99,9 @@ def _of_deletes(commands: pd.DataFrame, rows: Rows, removes: NDArray[np.bool_], 
     by[may_expire & likely & expires_so], other[may_expire & likely & expires_so] = EXPIRY, CLIENT
     other[may_expire & ~(likely & expires_so)] = EXPIRY
     by[open_ & sure], other[open_ & sure] = EXPIRY, _NOBODY
-    if known.partial:
-        untold = open_ & (due == _NONE)
-        by[untold & expires_so], other[untold] = UNKNOWN, _NOBODY
-        other[untold & ~expires_so] = EXPIRY
+    untold = open_ & (due == _NONE) & ~followed
+    by[untold & expires_so], other[untold] = UNKNOWN, _NOBODY
+    other[untold & ~expires_so] = EXPIRY
     return by, other
 
 
@@ -131,18 +136,21 @@ def _begin_of(latest: Rows) -> int:
     return int(known.min()) if len(known) else _NONE
 
 
-def _found_expired(commands: pd.DataFrame, row: int) -> bool:
-    """Whether a delete is the first of its transaction, and a write to the same key follows in it."""
-    if row + 1 >= len(commands):
-        return False
-    here = commands.iloc[max(row - 1, 0) : row + 2]
-    mine, following = here.iloc[-2], here.iloc[-1]
-    if following["transaction"] is pd.NA or following["transaction"] != mine["transaction"]:
-        return False
-    if row and here.iloc[0]["transaction"] is not pd.NA and here.iloc[0]["transaction"] == mine["transaction"]:
-        return False
-    keys = following["keys"]
-    return not isinstance(keys, type(pd.NA)) and mine["keys"][0] in keys and mine["source"] == following["source"]
+def _found_expired(commands: pd.DataFrame, rows: Rows, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which deletes are the first of their transaction, with a write to the same key behind them in it."""
+    number = commands["transaction"].to_numpy(dtype=np.int64, na_value=-1)
+    source = commands["source"].cat.codes.to_numpy()
+    found = np.zeros(len(rows), bool)
+    before, behind = rows - 1, np.minimum(rows + 1, len(commands) - 1)
+    first = (before < 0) | (number[before] != number[rows]) | (source[before] != source[rows])
+    follows = (behind > rows) & (number[behind] == number[rows]) & (source[behind] == source[rows])
+    places = np.flatnonzero(wanted & first & follows)
+    mine = commands["keys"].iloc[rows[places]].tolist()
+    theirs = commands["keys"].iloc[behind[places]].tolist()
+    found[places] = [
+        isinstance(one, list) and isinstance(two, list) and one[0] in two for one, two in zip(mine, theirs, strict=True)
+    ]
+    return found
 
 
 def _in_runs(rows: Rows, removes: NDArray[np.bool_], open_: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from heapq import nlargest, nsmallest
 from typing import Any
 
 from analysis.evidence.replay_keys import ELEMENT, Keys, absolute
@@ -92,7 +93,11 @@ class Containers(Keys):
         if held is None:
             return
         begin, end = _slice(self._int(first + 2), self._int(first + 3), len(held.value))
-        held.value = deque(list(held.value)[begin:end])
+        # At what it costs to take away, for a trimmed list is often trimmed.
+        for _ in range(len(held.value) - min(end, len(held.value))):
+            held.value.pop()
+        for _ in range(min(begin, len(held.value))):
+            held.value.popleft()
         self._gone_if_empty(first + 1, held)
 
     def _do_lrem(self, first: int, count: int) -> None:
@@ -268,11 +273,11 @@ class Containers(Keys):
 
     def _do_zpopmin(self, first: int, count: int) -> None:
         number = self._int(first + 2) if count > 2 else 1
-        self._remove_members(first, lambda scores: in_order(scores)[:number])
+        self._remove_members(first, lambda scores: nsmallest(number, scores, key=lambda name: (scores[name], name)))
 
     def _do_zpopmax(self, first: int, count: int) -> None:
         number = self._int(first + 2) if count > 2 else 1
-        self._remove_members(first, lambda scores: in_order(scores)[::-1][:number])
+        self._remove_members(first, lambda scores: nlargest(number, scores, key=lambda name: (scores[name], name)))
 
     def _do_zremrangebyrank(self, first: int, count: int) -> None:
         one, two = self._int(first + 2), self._int(first + 3)

@@ -144,6 +144,9 @@ class Keys:
     def _do_del(self, first: int, count: int) -> None:
         for name in self._arguments(first, count, 1):
             self._drop(name)
+        if count > 2:
+            # Of several keys no one expiry and content is the command's.
+            self._due, self._took = None, -1
 
     _do_unlink = _do_getdel = _do_delex = _do_delifeq = _do_del
 

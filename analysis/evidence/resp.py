@@ -28,6 +28,7 @@ _CHAIN = 16
 """So many commands, one whole behind the other, are taken for a stream: text in a value that looks like a command is
 seldom followed by another."""
 _MOST_TRIALS = 10_000
+_MOST_GAPS = 1_000
 
 _WHY = {kernel.CUT: "ends inside a command", kernel.BROKEN: "no command begins here"}
 
@@ -72,6 +73,12 @@ class Stream:
         self.names: list[bytes] = []
         self.gaps: list[Gap] = []
         self._torn_head = torn_head
+        self._tried = (
+            kernels.numbers(kernel.STATES),
+            kernels.numbers(kernel.WIDTH * _CHAIN),
+            kernels.numbers(2 * _CHAIN * 64),
+            kernels.numbers(2),
+        )
 
     def blocks(self) -> Iterator[Block]:
         """Every block. What is taken beside them is bounded by a block, or by one command."""
@@ -95,7 +102,11 @@ class Stream:
                 arguments = self.kernels.numbers(2 * len(arguments))
             elif status in _WHY:
                 begin = int(state[kernel.POSITION])
-                resumed = self._resumed(begin + 1)
+                # A command that would go on behind the end holds all the rest, unless that is a long chain itself: a
+                # value may well look like one command.
+                resumed = self._resumed(begin + 1, chain=status == kernel.CUT)
+                if len(self.gaps) >= _MOST_GAPS:
+                    resumed = self.end
                 self.gaps.append(Gap(begin, resumed, _WHY[status]))
                 state[kernel.POSITION] = resumed
                 status = kernel.FULL if resumed < self.end else kernel.DONE
@@ -115,10 +126,11 @@ class Stream:
             self.gaps.append(Gap(self.start, begin, "begins inside a command"))
         return begin
 
-    def _resumed(self, at: int) -> int:
-        """The first place from ``at`` on with a chain of commands, so many or as far as the bytes go; else the end."""
-        state, rows = self.kernels.numbers(kernel.STATES), self.kernels.numbers(kernel.WIDTH * _CHAIN)
-        arguments, names = self.kernels.numbers(_FIRST_ARGUMENTS), self.kernels.numbers(2)
+    def _resumed(self, at: int, *, chain: bool = False) -> int:
+        """The first place from ``at`` on with a chain of commands, so many or, unless ``chain``, as far as the bytes
+        go; else the end.
+        """
+        state, rows, arguments, names = self._tried
         walk = self.kernels(kernel.walk_commands)
         beside = {b"\n*": -1, b"\n#": -1}
         for _ in range(_MOST_TRIALS):
@@ -132,7 +144,7 @@ class Stream:
                 break
             state[kernel.POSITION], state[kernel.NAMES] = at, 0
             status, count = walk(self.source, self.end, state, rows, arguments, names)
-            if status == kernel.FULL or (count and status in (kernel.DONE, kernel.CUT)):
+            if status == kernel.FULL or (not chain and count and status in (kernel.DONE, kernel.CUT)):
                 return at
             at += 1
         return self.end

@@ -6,21 +6,29 @@ Weighs nothing.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.celery.discovery import NOT_WORK
 from analysis.celery.families import CHORD_UNLOCK, GROUP_META, TASK_META
 from analysis.findings.words import stamp
 from analysis.frames import words_in
 
+_NOT_WORK = re.compile(NOT_WORK)
 # Witnesses that hold every write in its order; the others see a part.
 STREAMS = ("append-only file", "replication backlog")
 # What the last of several commands on one key leaves behind.
-WRITES = frozenset("SET SETEX PSETEX SETNX GETSET MSET HSET HMSET HSETNX RESTORE RESTORE-ASKING".split())
+WRITES = frozenset(
+    "SET SETEX PSETEX SETNX GETSET MSET MSETNX APPEND SETRANGE SETBIT INCR INCRBY DECR DECRBY HSET HMSET HSETNX HSETEX "
+    "HINCRBY HINCRBYFLOAT LPUSH RPUSH LPUSHX RPUSHX SADD ZADD ZINCRBY XADD COPY RESTORE RESTORE-ASKING RENAME RENAMENX "
+    "SUNIONSTORE SINTERSTORE SDIFFSTORE".split()
+)
 _EXPIRES = frozenset("EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST GETEX".split())
 _REMOVES = frozenset("DEL UNLINK GETDEL DELEX DELIFEQ RENAME RENAMENX MOVE MIGRATE".split())
 _EVENTS = frozenset(("del", "expired", "evicted", "rename_from", "move_from"))
@@ -29,6 +37,10 @@ _FAMILY = 5
 """So many keys of one kind that go together are no longer a few by name."""
 _NEAR = pd.Timedelta(seconds=10)
 _MANY = 500
+_APART = 3
+"""Rows between two removals of one loop: the writes beside each."""
+_MOST_KEYS = 200
+_MOST_ROWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,14 @@ class Fate:
     @property
     def or_by(self) -> str:
         return str(self.row["or_by"]) if pd.notna(self.row["or_by"]) else ""
+
+    @property
+    def due(self) -> Any:
+        """The expiry that the key had: by the command itself, else by its last write or change of expiry; or NaT."""
+        if pd.notna(self.row["due_at"]):
+            return self.row["due_at"]
+        last = self.shortened if self.shortened is not None else self.written
+        return pd.NaT if last is None else last["expires_at"]
 
     @property
     def source(self) -> str:
@@ -113,57 +133,81 @@ def is_result(key: str, task_id: str) -> bool:
     return key.endswith(TASK_META + task_id)
 
 
-def is_job(key: str) -> bool:
-    """Whether a key that names a task may be the application's own record of it: nothing that Celery or kombu keeps."""
-    return not any(mark in key for mark in (TASK_META, GROUP_META, CHORD_UNLOCK, "unacked", "_kombu."))
+def is_job(key: str, task_id: str) -> bool:
+    """Whether a key may be the application's own record of a task: it names the whole ID, is nothing that Celery or
+    kombu keeps, and no lock, session or cache by its name (``discovery.NOT_WORK``).
+    """
+    if any(mark in key for mark in (TASK_META, GROUP_META, CHORD_UNLOCK, "unacked", "_kombu.")):
+        return False
+    before, _, behind = key.partition(task_id)
+    whole = not (before[-1:].isalnum() or behind[:1].isalnum() or behind[:1] == "-")
+    return whole and not _NOT_WORK.search(before + behind)
 
 
-def fates(commands: pd.DataFrame, own: pd.DataFrame, wanted: set[str], dbs: set[int]) -> list[Fate]:
-    """What took each of the ``wanted`` keys away, by each witness that shows it, the fullest witness first.
+def fates(commands: pd.DataFrame, own: pd.DataFrame, wanted: set[str]) -> list[Fate]:
+    """What took each of the ``wanted`` keys away, in each database and by each witness that shows it, the fullest
+    witness first.
 
-    A key that is written after it was taken has no fate. A command on a whole database counts where the key's database
-    is known: by the witness itself, else by ``dbs``, where it was seen.
+    A key that is written after it was taken has no fate, and once it is taken nothing takes it again until then. Of a
+    task with a great many commands the last tell.
     """
     found: list[Fate] = []
     # Parts of one append-only file are one witness.
-    everything = _listed(commands.loc[words_in(commands["verb"], _ALL)])
-    witness, of_all = _stream(own), _stream(everything)
-    for name in witness.loc[own["witness"].ne("ACL LOG")].unique():  # what was denied did not run
+    everything = commands.loc[words_in(commands["verb"], _ALL)]
+    own = own.loc[own["witness"].ne("ACL LOG")]  # what was denied did not run
+    witness, of_all = stream_of(own["source"]), stream_of(everything["source"])
+    for name in witness.unique():
         rows, whole = own.loc[witness.eq(name)], everything.loc[of_all.eq(name)]
-        for key in sorted(wanted):
-            mine = rows.loc[[key in keys if isinstance(keys, list) else False for keys in rows["keys"]]]
-            if len(mine) and (fate := _fate(commands, mine, whole, key, dbs)):
-                found.append(fate)
+        for key in sorted(wanted)[:_MOST_KEYS]:
+            mine = rows.loc[[isinstance(keys, list) and key in keys for keys in rows["keys"]]].tail(_MOST_ROWS)
+            for db in mine["db"].dropna().unique() if mine["db"].notna().any() else (None,):
+                here = mine.loc[mine["db"].isna() | mine["db"].eq(db)] if db is not None else mine
+                if fate := _fate(commands, here, whole, key, None if db is None else int(db)):
+                    found.append(fate)
     return sorted(found, key=lambda fate: (fate.row["witness"] not in STREAMS, fate.row["source"]))
 
 
-def _stream(rows: pd.DataFrame) -> pd.Series:
-    """What a command's source is called, without the number and kind of a part."""
-    return rows["source"].astype("str").str.replace(r"\.\d+\.(?:base|incr)\.(?:rdb|aof)$", "", regex=True)
+def stream_of(source: pd.Series) -> pd.Series:
+    """What a command's source is called, without the number and kind of a part; the same of a manifest."""
+    part = r"\.\d+\.(?:base|incr)\.(?:rdb|aof)$|\.manifest$"
+    return source.astype("str").str.replace(part, "", regex=True)
 
 
-def _fate(commands: pd.DataFrame, mine: pd.DataFrame, whole: pd.DataFrame, key: str, dbs: set[int]) -> Fate | None:
+def _fate(commands: pd.DataFrame, mine: pd.DataFrame, whole: pd.DataFrame, key: str, db: int | None) -> Fate | None:
     written, shortened, taken = None, None, None
-    db: int | None = next(iter(dbs)) if len(dbs) == 1 else None
-    rows = pd.concat([mine, whole]).sort_index(kind="stable") if len(whole) else mine
-    for _, row in rows.iterrows():
+    if db is None:
+        whole = whole.loc[words_in(whole["verb"], ("FLUSHALL",))]
+    for label, row in mine.iterrows():
+        if taken is None and written is not None:
+            taken = _first_of(whole, db, after=written.name, before=label)
         verb = str(row["verb"])
         upper = verb.upper()
-        if pd.notna(row["db"]) and upper not in _ALL:
-            if db is not None and db != int(row["db"]) and taken is None and written is not None:
-                continue
-            db = int(row["db"])
         if verb in _EVENTS or (upper in _REMOVES and _takes(row, key)):
-            taken = row
-        elif upper in ("RENAME", "RENAMENX") or upper in WRITES:
+            taken = row if taken is None else taken
+        elif upper in WRITES and _writes(row, key):
             written, shortened, taken = row, None, None
-        elif upper in _EXPIRES:
+        elif upper in _EXPIRES and taken is None:
             shortened = row
-        elif upper in _ALL and _reaches(row, upper, db) and (written is not None or row["witness"] not in STREAMS):
-            taken = row
+    if taken is None and written is not None:
+        taken = _first_of(whole, db, after=written.name, before=None)
     if taken is None:
         return None
     return Fate(taken, key, db, written, shortened, _family(commands, taken, key))
+
+
+def _first_of(whole: pd.DataFrame, db: int | None, *, after: Any, before: Any) -> pd.Series | None:
+    """The first command on a whole database, between two rows, that takes keys of this one."""
+    between = whole.loc[(whole.index > after) & (whole.index < before if before is not None else True)]
+    for _, row in between.head(_MOST_ROWS).iterrows():
+        if _reaches(row, str(row["verb"]).upper(), db):
+            return row
+    return None
+
+
+def _writes(row: pd.Series, key: str) -> bool:
+    """Of a command that reads some of its keys, whether it writes this one."""
+    verb = str(row["verb"]).upper()
+    return bool(row["keys"][1:2] == [key]) if verb == "COPY" else not verb.endswith("STORE") or row["keys"][0] == key
 
 
 def _takes(row: pd.Series, key: str) -> bool:
@@ -196,11 +240,23 @@ def _family(commands: pd.DataFrame, taken: pd.Series, key: str) -> int:
         return 1
     at = commands.index.get_loc(taken.name)
     near = commands.iloc[max(0, at - _MANY) : at + _MANY]
-    near = near.loc[near["source"].eq(taken["source"]) & near["removed_by"].isin(("client", "script"))]
+    # What may be an eviction is nobody's doing of many at once.
+    by_hand = near["removed_by"].isin(("client", "script")) & near["or_by"].ne("eviction")
+    near = near.loc[near["source"].eq(taken["source"]) & by_hand.fillna(False)]
     if pd.notna(taken["not_before"]):
-        close = (near["not_before"] - taken["not_before"]).abs() <= _NEAR
-        near = near.loc[close.fillna(True)]
-    return sum(any(_stem(other) == stem for other in keys) for keys in near["keys"] if isinstance(keys, list))
+        near = near.loc[(near["not_before"] - taken["not_before"]).abs() <= _NEAR]
+    else:
+        near = _beside(near, int(taken.name))
+    named = {other for keys in near["keys"] if isinstance(keys, list) for other in keys if _stem(other) == stem}
+    return max(len(named), 1)
+
+
+def _beside(near: pd.DataFrame, label: int) -> pd.DataFrame:
+    """Of removals without a time those that stand one behind the other, with that one among them."""
+    labels = near.index.to_numpy()
+    run = np.cumsum(np.diff(labels, prepend=labels[:1]) > _APART)
+    mine = run[labels == label]
+    return near.loc[run == mine[0]] if len(mine) else near.iloc[:0]
 
 
 def _stem(key: str) -> str:

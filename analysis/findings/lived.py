@@ -57,18 +57,19 @@ def expiry(view: View) -> Iterator[Finding]:
         says = f"It was gone {by} {early} before it was due to expire ({at(due.at)})."
         weight = -(SHOWN - 15) if due.says == "recorded" and shown else -DECISIVE
         yield Finding("gone-early", "result", due.source, says, {"natural_expiry": weight}, event="result expiry")
+    elif due.at > view.as_of:
+        basis = "as recorded" if due.says == "recorded" else _basis(view)
+        says = f"It was not due to expire before {at(due.at)} ({basis})."
+        yield Finding("not-yet-due", "result", due.source, says, {"natural_expiry": -DECISIVE}, event="result expiry")
     elif due.says == "recorded":
         return  # `expired-in-file` says it, from the snapshot itself
-    elif due.at <= view.as_of:
+    else:
         says = f"It was due to expire at {at(due.at)} ({_basis(view)}), before the case ends."
         weight = weigh_by[due.says]
         if missing := _siblings_without(view):
             weight = WEAK
             says += f" But {missing} of the same name that ended within the retention have no result either."
         yield Finding("expiry-passed", "result", due.source, says, {"natural_expiry": weight}, event="result expiry")
-    else:
-        says = f"It was not due to expire before {at(due.at)} ({_basis(view)})."
-        yield Finding("not-yet-due", "result", due.source, says, {"natural_expiry": -DECISIVE}, event="result expiry")
 
 
 def _siblings_without(view: View) -> int:

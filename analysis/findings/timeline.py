@@ -126,7 +126,7 @@ def _flushes(view: View) -> list[dict[str, Any]]:
     wanted = words_in(view.commands["verb"], ("FLUSHDB", "FLUSHALL", "SWAPDB"))
     seen = view.commands.loc[wanted & view.commands["witness"].ne("ACL LOG")]
     rows = []
-    for _, row in seen.iterrows():
+    for _, row in _few(seen, set()).iterrows():
         where = f" of DB {row['db']}" if str(row["verb"]).upper() == "FLUSHDB" and pd.notna(row["db"]) else ""
         detail = f" ({row['detail']})" if pd.notna(row["detail"]) else ""
         says = f"{row['verb']}{where}{detail}{_sent_by(row)}"
@@ -144,6 +144,7 @@ _OF_MESSAGE = {
     "HDEL": ("acknowledged", "the message was acknowledged: taken out of {key}"),
 }
 _MOMENT = pd.Timedelta(seconds=1)
+_MOST = 500
 _GONE_AS = {"expiry": "expired", "eviction": "evicted"}
 
 
@@ -153,7 +154,8 @@ def _deeds(view: View) -> list[dict[str, Any]]:
     taken = {name: {fate.row.name: fate for fate in view.fates(name)} for name in ("result", "job")}
     rows: list[dict[str, Any]] = []
     created: set[str] = set()
-    for label, row in view.deeds.iterrows():
+    ended = {label for fates in taken.values() for label in fates}
+    for label, row in _few(view.deeds, ended).iterrows():
         keys = row["keys"] if isinstance(row["keys"], list) else []
         verb = str(row["verb"]).upper()
         fate = next(((name, fates[label]) for name, fates in taken.items() if label in fates), None)
@@ -179,6 +181,14 @@ def _deeds(view: View) -> list[dict[str, Any]]:
             if label not in view.deeds.index
         ]
     return rows
+
+
+def _few(rows: pd.DataFrame, kept: set[Any]) -> pd.DataFrame:
+    """Of a great many rows the first and the last, and those in ``kept``."""
+    if len(rows) <= 2 * _MOST:
+        return rows
+    middle = rows.iloc[_MOST:-_MOST]
+    return pd.concat([rows.head(_MOST), middle.loc[middle.index.isin(list(kept))], rows.tail(_MOST)])
 
 
 def _one_write(before: dict[str, Any], row: dict[str, Any]) -> bool:

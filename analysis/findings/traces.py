@@ -13,6 +13,7 @@ from analysis.findings.words import listed
 from analysis.frames import concat, frame
 
 _MOST_CANDIDATES = 10
+_MOST_COMMANDS = 1_000
 
 
 def known_ids(*witnesses: pd.DataFrame) -> pd.Index:
@@ -56,7 +57,7 @@ def find_traces(
     deeds: pd.DataFrame,
 ) -> pd.DataFrame:
     """Every place that names ``task_id``: the frame ``traces``, records first, then mentions in others, then commands
-    (``deeds`` are those that name it), then logs.
+    (``deeds`` are those that name it; the first 1,000), then logs.
     """
     parts = [_rows(keys.loc[keys["task_id"].eq(task_id)], "id", "the key is this ID's own")]
     for records, noun in ((tasks, "result"), (messages, "message"), (jobs, "job record")):
@@ -74,6 +75,7 @@ def find_traces(
     if len(task_id) >= 8:
         named = keys["key"].str.contains(task_id, regex=False) & keys["task_id"].ne(task_id)
         parts.append(_rows(keys.loc[named.fillna(False).astype(bool)], "key", "the key's name holds it"))
+    deeds = deeds.head(_MOST_COMMANDS)
     parts.append(
         frame(
             "traces",

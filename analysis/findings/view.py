@@ -11,8 +11,9 @@ from functools import cached_property
 
 import pandas as pd
 
+from analysis.celery.families import TASK_META
 from analysis.findings.bulk import looks
-from analysis.findings.deeds import STREAMS, WRITES, Fate, fates, is_job, is_result, own_commands, place_of
+from analysis.findings.deeds import STREAMS, WRITES, Fate, fates, is_job, is_result, own_commands, place_of, stream_of
 from analysis.findings.traces import find_traces
 from analysis.findings.ttl import Retention, retention
 from analysis.frames import frame, words_in
@@ -97,28 +98,59 @@ class View:
         return own_commands(self.commands, self.task_id)
 
     def keys_of(self, record: str) -> set[str]:
-        """The keys under which the record was seen or written: of a job record, those with the task's ID in their name
-        that are nothing of Celery's.
+        """The keys under which the record was seen or written. Of results only those with the stated prefix, if there
+        is one with it; of job records, where ``[jobs]`` states their key, only that one, else those that name the whole
+        ID and are nothing of Celery's.
         """
         named = {key for keys in self.deeds["keys"] if isinstance(keys, list) for key in keys if self.task_id in key}
         if record == "result":
-            return {key for key in named if is_result(key, self.task_id)} | set(self.results["key"].dropna())
+            found = {key for key in named if is_result(key, self.task_id)} | set(self.results["key"].dropna())
+            prefix = self.stated.key_prefix
+            stated = {f"{prefix}{between}{TASK_META}{self.task_id}" for between in ("", "_")} if prefix else set()
+            return found & stated or found
         if record == "message":
             return set()
-        return {key for key in named if is_job(key)} | set(self.records["key"].dropna())
+        jobs = self.stated.jobs
+        if jobs and jobs.around and not jobs.task_field:
+            named &= {self.task_id.join(jobs.around)}
+        return {key for key in named if is_job(key, self.task_id)} | set(self.records["key"].dropna())
 
     def fates(self, record: str) -> list[Fate]:
-        """What took the record's keys away, by each witness of commands (``deeds.fates``)."""
+        """What took the record's keys away, by each witness of commands (``deeds.fates``): on the server and in the
+        database where it was, or was looked for; not before it was there; and not where the same witness shows it held
+        in the end.
+        """
         if record not in self._fates:
-            dbs = {int(db) for db in self.rows(record)["db"].dropna()}
-            if not dbs and LOOKED_IN[record] in self.stated.databases:
-                dbs = {self.stated.databases[LOOKED_IN[record]]}
-            self._fates[record] = fates(self.commands, self.deeds, self.keys_of(record), dbs)
+            found = fates(self.commands, self.deeds, self.keys_of(record))
+            self._fates[record] = [fate for fate in self._where(record, found) if self._counts(record, fate)]
         return self._fates[record]
 
     @cached_property
     def _fates(self) -> dict[str, list[Fate]]:
         return {}
+
+    def _where(self, record: str, found: list[Fate]) -> list[Fate]:
+        rows = self.rows(record)
+        servers = set(rows["server"].astype("str"))
+        if not servers and self.stated.environment in set(self.evidence["server"]) - {""}:
+            servers = {self.stated.environment}
+        found = [fate for fate in found if not servers or fate.row["server"] in servers]
+        looked = self.stated.databases.get(LOOKED_IN[record])
+        if looked is not None and any(fate.db == looked for fate in found):
+            return [fate for fate in found if fate.db in (looked, None)]
+        dbs = {int(db) for db in rows["db"].dropna()} | ({looked} if looked is not None else set())
+        return [fate for fate in found if not dbs or fate.db in dbs or fate.db is None]
+
+    def _counts(self, record: str, fate: Fate) -> bool:
+        born = self.ended.at if record == "result" and self.ended else self.born(record)
+        last = fate.row["not_after"]
+        if born is not None and pd.notna(last) and last < born - SLACK:
+            return False
+        held = self.keys.loc[self.keys["key"].eq(fate.key) & self.keys["server"].eq(fate.row["server"])]
+        if fate.db is not None:
+            held = held.loc[held["db"].eq(fate.db)]
+        stream = stream_of(pd.Series([fate.row["source"]])).iloc[0]
+        return not stream_of(held["snapshot"]).eq(stream).any()
 
     @cached_property
     def written(self) -> pd.DataFrame:
@@ -151,17 +183,23 @@ class View:
         return rows.loc[[not self._taken_since(record, row) for _, row in rows.iterrows()]]
 
     def _taken_since(self, record: str, row: pd.Series) -> bool:
-        """Whether a removal of the key can have come after the snapshot that holds it. An append-only file goes on to
-        when it was copied, which it does not tell: the last that it shows may be younger than any of its times. Had
-        the removal come before, something would have written the key again, and none of its commands did.
+        """Whether a removal of the key came after the snapshot that holds it, or in the moment when that was taken: had
+        it come before, something would have written the key again, and none of the stream's commands did.
         """
         taken = self.taken_at(str(row["snapshot"]))
         for fate in self.fates(record):
-            last = fate.row["not_after"]
-            after = taken is None or pd.isna(last) or last >= taken
-            if fate.row["witness"] in STREAMS and fate.key == row["key"] and fate.db in (None, row["db"]) and after:
-                return fate.row["server"] == row["server"]
+            if fate.row["witness"] not in STREAMS or not _same_key(fate, row) or taken is None:
+                continue
+            first, last = fate.row["not_before"], fate.row["not_after"]
+            if (pd.notna(first) and first >= taken) or (pd.notna(last) and last >= taken):
+                return True
         return False
+
+    def undated(self, record: str, fate: Fate) -> bool:
+        """Whether the record is held by a snapshot, and the removal can have come before or after that."""
+        if pd.notna(fate.row["not_after"]) or fate.row["witness"] not in STREAMS:
+            return False
+        return any(_same_key(fate, row) for _, row in self.held(record).iterrows())
 
     def past(self, record: str) -> pd.DataFrame:
         """Rows whose expiry had come by ``as_of``: of each key the last sighting, for its expiry may have been
@@ -306,6 +344,10 @@ class View:
             return None
         row = lines.iloc[-1 if last else 0]
         return Moment(row["at"], f"{row['source']}:{row['line']}", row["text"])
+
+
+def _same_key(fate: Fate, row: pd.Series) -> bool:
+    return fate.key == row["key"] and fate.db in (None, row["db"]) and fate.row["server"] == row["server"]
 
 
 def as_of(

@@ -13,11 +13,11 @@ import pandas as pd
 
 from analysis.findings.causes import PRIORS
 from analysis.findings.coded import places
-from analysis.findings.deeds import STREAMS, Fate, in_bulk, when_of
+from analysis.findings.deeds import STREAMS, Fate, in_bulk, stream_of, when_of
 from analysis.findings.lived import purge_of
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.sighted import NOUN
-from analysis.findings.view import SLACK, View
+from analysis.findings.view import LOOKED_IN, SLACK, View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import count, duration
 from analysis.frames import words_in
@@ -26,6 +26,7 @@ from analysis.frames import words_in
 _SEEN, _TOLD = SHOWN - 5, DECISIVE + STRONG
 # So far apart are two answers of which the witness makes one the likelier.
 _LIKELIER = 10.0
+_MOST_SEEN = 1_000
 _OF_ALL = {"FLUSHDB": "db_flushed", "FLUSHALL": "server_flushed", "SWAPDB": "db_swapped"}
 _MOVED = ("RENAME", "RENAMENX", "MOVE", "MIGRATE", "RENAME_FROM", "MOVE_FROM")
 
@@ -36,23 +37,31 @@ _MOVED = ("RENAME", "RENAMENX", "MOVE", "MIGRATE", "RENAME_FROM", "MOVE_FROM")
 )
 def taken_away(view: View) -> Iterator[Finding]:
     for record in ("result", "job"):
-        if len(view.held(record)):
-            continue
         shown: set[str] = set()
+        held = bool(len(view.held(record)))
         for fate in view.fates(record):
+            if held and not view.undated(record, fate):
+                continue
             weights = _weights(view, record, fate)
+            if held:
+                # One of the two came later, and neither tells: what is held against what is gone.
+                weights = {cause: SHOWN for cause, weight in weights.items() if weight > 0}
             if shown and fate.row["witness"] not in STREAMS:
                 # What holds every write has told more of the same end.
                 weights = {cause: weight for cause, weight in weights.items() if cause in shown}
             elif fate.row["witness"] in STREAMS:
                 shown |= {cause for cause, weight in weights.items() if weight > 0}
             kind = "removal-seen" if fate.row["witness"] in STREAMS else "removal-told"
-            yield Finding(kind, record, fate.source, _says(view, record, fate), weights, event=f"{record} removal")
+            says = _says(view, record, fate)
+            if held:
+                says += " Whether that was before or after the snapshot that holds it is not told."
+            yield Finding(kind, record, fate.source, says, weights, event=f"{record} removal")
 
 
 def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
     """Decibans for each cause that the command can mean; nothing for those that do not compete for the record."""
-    sure = _SEEN if fate.row["witness"] in STREAMS else _TOLD
+    # Of a file that is damaged, or of which a part is missing, what came after may be lost.
+    sure = _SEEN if fate.row["witness"] in STREAMS and _whole(view, fate) else _TOLD
     lead, other = _causes(view, record, fate.by, fate), _causes(view, record, fate.or_by, fate)
     weights = dict.fromkeys(lead, sure)
     if fate.by == "unknown":
@@ -74,11 +83,17 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
     return known
 
 
+def _whole(view: View, fate: Fate) -> bool:
+    stream = stream_of(pd.Series([fate.row["source"]])).iloc[0]
+    rows = view.evidence.loc[stream_of(view.evidence["path"]).eq(stream)]
+    return bool(rows["complete"].fillna(True).all())
+
+
 def _room_for(fate: Fate) -> float:
     """Decibans between the likelier hand and the other one. For a client to have come before the expiry it must have
     come in what was left of the time until then: so much as that is of the life that the record was to have.
     """
-    due, earliest = fate.row["due_at"], fate.row["not_before"]
+    due, earliest = fate.due, fate.row["not_before"]
     if fate.by != "expiry" or pd.isna(due) or pd.isna(earliest) or fate.written is None:
         return -_LIKELIER
     begun, meant = fate.written["not_before"], fate.written["expires_at"]
@@ -123,7 +138,7 @@ def _as_forget_does(fate: Fate) -> bool:
 
 def _shortened(view: View, record: str, fate: Fate) -> bool:
     """Whether the expiry that came was a shorter one than the policy's, or than the write had set."""
-    due = fate.row["due_at"]
+    due = fate.due
     if fate.shortened is not None and fate.written is not None:
         first, then = fate.written["expires_at"], fate.shortened["expires_at"]
         if pd.notna(first) and pd.notna(then) and then < first - SLACK:
@@ -167,7 +182,7 @@ def _says(view: View, record: str, fate: Fate) -> str:
         told = f"{verb} moved the {noun} away{when}"
     if fate.family >= 2:
         told += f", {count(fate.family, 'key')} of its kind in all"
-    due = fate.row["due_at"]
+    due = fate.due
     if pd.notna(due) and fate.by in ("client", "script", "eviction") and pd.notna(fate.row["not_after"]):
         early = (due - fate.row["not_after"]).total_seconds()
         if early > 0:
@@ -191,21 +206,28 @@ def flush_witnessed(view: View) -> Iterator[Finding]:
     ]
     for record in ("result", "job", "message"):
         born, missed = view.born(record), view.missed_by(record)
-        for _, row in seen.iterrows() if not len(view.held(record)) else ():
-            if born is None or row["not_after"] <= born or (missed is not None and row["not_before"] > missed):
+        if len(view.held(record)) or born is None:
+            continue
+        rows = view.rows(record)
+        servers, dbs = view.servers_of(record), {int(db) for db in rows["db"].dropna()}
+        if record == "result":
+            dbs |= {int(db) for db in view.written["db"].dropna()}
+        looked = view.stated.databases.get(LOOKED_IN[record])
+        dbs |= {looked} if looked is not None and not dbs else set()
+        for _, row in seen.tail(_MOST_SEEN).iterrows():
+            if row["not_after"] <= born or (missed is not None and row["not_before"] > missed):
                 continue
             verb = str(row["verb"]).upper()
-            looked = view.stated.databases.get({"result": "results", "job": "main", "message": "broker"}[record])
-            dbs = {int(db) for db in view.rows(record)["db"].dropna()} or ({looked} if looked is not None else set())
-            if verb == "FLUSHDB" and (pd.isna(row["db"]) or (dbs and int(row["db"]) not in dbs)):
+            known = bool(dbs) and pd.notna(row["db"])
+            if (servers and row["server"] not in servers) or (
+                verb == "FLUSHDB" and known and int(row["db"]) not in dbs
+            ):
                 continue
             who = f", sent by {row['client']}" if pd.notna(row["client"]) else ""
             says = f"{verb} was seen{when_of(row)}, after the {NOUN[record]} was written{who}."
+            weight = DECISIVE + STRONG if verb == "FLUSHALL" or known else WEAK
             source = f"{row['source']}, {row['offset']}"
-            cause = _OF_ALL[verb]
-            yield Finding(
-                "flush-witnessed", record, source, says, {cause: DECISIVE + STRONG}, event=f"{record} removal"
-            )
+            yield Finding("flush-witnessed", record, source, says, {_OF_ALL[verb]: weight}, event=f"{record} removal")
 
 
 @rule("no-forget-in-code", rests_on="forget() is called by application code only (celery/result.py)")

@@ -22,9 +22,10 @@ def commands(*rows: dict[str, Any]) -> pd.DataFrame:
     return frame("commands", [{"source": "a", "keys": ["k"], "verb": "DEL", **row} for row in rows])
 
 
-def hands(rows: pd.DataFrame, **known: Any) -> list[tuple[str | None, str | None]]:
+def hands(rows: pd.DataFrame, *, partial: bool = False, **known: Any) -> list[tuple[str | None, str | None]]:
+    followed = np.full(len(rows), not partial)
     found = attributed(
-        rows, Removing(**{"expires_with": frozenset(("DEL",)), "evicts_with": frozenset(("DEL",)), **known})
+        rows, Removing(**{"expires_with": frozenset(("DEL",)), "evicts_with": frozenset(("DEL",)), **known}), followed
     )
     pairs = zip(found["removed_by"], found["or_by"], strict=True)
     return [tuple(None if pd.isna(word) else str(word) for word in pair) for pair in pairs]  # type: ignore[misc]
