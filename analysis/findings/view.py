@@ -129,23 +129,32 @@ class View:
     def _fates(self) -> dict[str, list[Fate]]:
         return {}
 
+    def home(self, record: str) -> set[str]:
+        """The servers where the record was seen, else the one where it was looked for; empty where neither is known."""
+        if len(rows := self.rows(record)):
+            return set(rows["server"].astype("str"))
+        stated = self.stated.environment
+        return {stated} if stated and stated in set(self.evidence["server"]) else set()
+
     def _where(self, record: str, found: list[Fate]) -> list[Fate]:
-        rows = self.rows(record)
-        servers = set(rows["server"].astype("str"))
-        if not servers and self.stated.environment in set(self.evidence["server"]) - {""}:
-            servers = {self.stated.environment}
+        servers = self.home(record)
         found = [fate for fate in found if not servers or fate.row["server"] in servers]
-        looked = self.stated.databases.get(LOOKED_IN[record])
+        rows, looked = self.rows(record), self.stated.databases.get(LOOKED_IN[record])
         if looked is not None and any(fate.db == looked for fate in found):
             return [fate for fate in found if fate.db in (looked, None)]
         dbs = {int(db) for db in rows["db"].dropna()} | ({looked} if looked is not None else set())
         return [fate for fate in found if not dbs or fate.db in dbs or fate.db is None]
 
     def _counts(self, record: str, fate: Fate) -> bool:
-        born = self.ended.at if record == "result" and self.ended else self.born(record)
+        # By what others than the commands tell, for these may be of another database.
+        stored = self.results["stored_at"].dropna() if record == "result" else self.records["created_at"].dropna()
+        ended = self.ended.at if record == "result" and self.ended else None
+        born = ended if ended is not None else stored.iloc[-1] if len(stored) else None
         last = fate.row["not_after"]
         if born is not None and pd.notna(last) and last < born - SLACK:
             return False
+        if not self.is_whole(fate):
+            return True
         held = self.keys.loc[self.keys["key"].eq(fate.key) & self.keys["server"].eq(fate.row["server"])]
         if fate.db is not None:
             held = held.loc[held["db"].eq(fate.db)]
@@ -188,16 +197,29 @@ class View:
         """
         taken = self.taken_at(str(row["snapshot"]))
         for fate in self.fates(record):
-            if fate.row["witness"] not in STREAMS or not _same_key(fate, row) or taken is None:
+            if (
+                fate.row["witness"] not in STREAMS
+                or not _same_key(fate, row)
+                or taken is None
+                or not self.is_whole(fate)
+            ):
                 continue
             first, last = fate.row["not_before"], fate.row["not_after"]
             if (pd.notna(first) and first >= taken) or (pd.notna(last) and last >= taken):
                 return True
         return False
 
+    def is_whole(self, fate: Fate) -> bool:
+        """Whether the witness was read to its end and nothing of it is missing."""
+        stream = stream_of(pd.Series([fate.row["source"]])).iloc[0]
+        rows = self.evidence.loc[stream_of(self.evidence["path"]).eq(stream)]
+        return bool(rows["complete"].fillna(True).all())
+
     def undated(self, record: str, fate: Fate) -> bool:
-        """Whether the record is held by a snapshot, and the removal can have come before or after that."""
-        if pd.notna(fate.row["not_after"]) or fate.row["witness"] not in STREAMS:
+        """Whether the record is held by a snapshot, and the removal can have come before or after that; or stands in a
+        transaction whose end is missing, of which a server may have done all or nothing.
+        """
+        if fate.row["witness"] not in STREAMS or (pd.notna(fate.row["not_after"]) and self.is_whole(fate)):
             return False
         return any(_same_key(fate, row) for _, row in self.held(record).iterrows())
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.findings.causes import PRIORS
 from analysis.findings.coded import places
-from analysis.findings.deeds import STREAMS, Fate, in_bulk, stream_of, when_of
+from analysis.findings.deeds import STREAMS, Fate, in_bulk, when_of
 from analysis.findings.lived import purge_of
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.sighted import NOUN
@@ -61,7 +61,7 @@ def taken_away(view: View) -> Iterator[Finding]:
 def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
     """Decibans for each cause that the command can mean; nothing for those that do not compete for the record."""
     # Of a file that is damaged, or of which a part is missing, what came after may be lost.
-    sure = _SEEN if fate.row["witness"] in STREAMS and _whole(view, fate) else _TOLD
+    sure = _SEEN if fate.row["witness"] in STREAMS and view.is_whole(fate) else _TOLD
     lead, other = _causes(view, record, fate.by, fate), _causes(view, record, fate.or_by, fate)
     weights = dict.fromkeys(lead, sure)
     if fate.by == "unknown":
@@ -81,12 +81,6 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
             if cause in PRIORS[record]:
                 known.setdefault(cause, -DECISIVE)
     return known
-
-
-def _whole(view: View, fate: Fate) -> bool:
-    stream = stream_of(pd.Series([fate.row["source"]])).iloc[0]
-    rows = view.evidence.loc[stream_of(view.evidence["path"]).eq(stream)]
-    return bool(rows["complete"].fillna(True).all())
 
 
 def _room_for(fate: Fate) -> float:
@@ -209,7 +203,7 @@ def flush_witnessed(view: View) -> Iterator[Finding]:
         if len(view.held(record)) or born is None:
             continue
         rows = view.rows(record)
-        servers, dbs = view.servers_of(record), {int(db) for db in rows["db"].dropna()}
+        servers, dbs = view.home(record), {int(db) for db in rows["db"].dropna()}
         if record == "result":
             dbs |= {int(db) for db in view.written["db"].dropna()}
         looked = view.stated.databases.get(LOOKED_IN[record])
