@@ -30,7 +30,7 @@ _LONGEST_NAME = 64
 _PART = 65_536
 _OTHER = -10
 """Codes of names that the walk has no number for: from here downwards."""
-_LAST_US = 253_402_300_799_999_999
+_FIRST_US, _LAST_US = -62_135_596_800_000_000 + 86_400_000_000, 253_402_300_799_999_999 - 86_400_000_000
 _PLAIN_WORD = r"^[A-Za-z0-9._\-]{1,100}$"
 # Where the content of a write stands, of the first element or field where there are several.
 _CONTENT = {
@@ -249,7 +249,9 @@ class _Told:
             sound &= np.abs(number) <= _LAST_US // (1000 * unit)
             if positive:
                 sound &= number > 0
-            (at if absolute else ttl)[rows[sound]] = number[sound] * unit * (1000 if absolute else 1)
+            # Times before the year 1 are moved to it, as in snapshots.
+            least = _FIRST_US if absolute else -_LAST_US
+            (at if absolute else ttl)[rows[sound]] = np.maximum(number[sound] * unit * (1000 if absolute else 1), least)
 
         for name, (least, unit, absolute) in _TTL.items():
             rows = self.of.get(name, np.zeros(0, np.int64))
@@ -267,7 +269,7 @@ class _Told:
         for row in self._others():
             told = told_by(self.arguments(row))
             if told.expires_at_ms is not None and abs(told.expires_at_ms) <= _LAST_US // 1000:
-                at[row] = told.expires_at_ms * 1000
+                at[row] = max(told.expires_at_ms * 1000, _FIRST_US)
             if told.ttl_ms is not None:
                 ttl[row] = told.ttl_ms
         return {"expires_at": at, "ttl": ttl}

@@ -57,6 +57,8 @@ def expiry(view: View) -> Iterator[Finding]:
         says = f"It was gone {by} {early} before it was due to expire ({at(due.at)})."
         weight = -(SHOWN - 15) if due.says == "recorded" and shown else -DECISIVE
         yield Finding("gone-early", "result", due.source, says, {"natural_expiry": weight}, event="result expiry")
+    elif due.at > view.as_of and any(pd.isna(fate.row["not_after"]) for fate in view.fates("result")):
+        return  # a removal without a time may have come later than anything that has one
     elif due.at > view.as_of:
         basis = "as recorded" if due.says == "recorded" else _basis(view)
         says = f"It was not due to expire before {at(due.at)} ({basis})."

@@ -10,6 +10,7 @@ from math import log10
 
 import pandas as pd
 
+from analysis.findings.deeds import STREAMS
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, WEAK, rule
 from analysis.findings.traces import nearly
 from analysis.findings.view import LOOKED_IN, SLACK, View
@@ -124,6 +125,8 @@ def expired_in_file(view: View) -> Iterator[Finding]:
         past = view.past(record)
         if not len(past) or len(view.held(record)):
             continue
+        if any(fate.row["witness"] in STREAMS for fate in view.fates(record)):
+            continue  # a stream that shows the end tells of changes of the expiry too
         row, missed = past.iloc[-1], view.missed_by(record)
         if missed is not None and missed < row["expires_at"] - SLACK:
             continue
