@@ -220,6 +220,7 @@ def told_apart(
     known = Removing(
         *_verbs(file, config, servers),
         evicts=_evicts(config, servers, _first(commands, file.since)),
+        evicted=int(servers["evicted_keys"].fillna(0).max()) if len(servers) else 0,
         only_with_ttl=_policy(config, servers).startswith("volatile"),
         ends_by=_earlier(end_of(file.state.keys, commands["not_before"]) if file.state else None, until, commands),
     )

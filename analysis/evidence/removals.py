@@ -40,6 +40,8 @@ class Removing:
     evicts_with: frozenset[str] = frozenset(("DEL", "UNLINK"))
     evicts: bool | None = None
     only_with_ttl: bool = False
+    evicted: int = 0
+    """How many keys it has evicted, as far as its counters tell."""
     ends_by: pd.Timestamp | None = None
     """When the stream had ended at the latest, as far as its keys tell (``end_of``); never taken for certain."""
 
@@ -94,7 +96,10 @@ def _of_deletes(
     evicted = open_ & evicts_so
     other[evicted] = EVICTION
     if known.evicts:
-        by[evicted & run], other[evicted & run] = EVICTION, CLIENT
+        # In a steady state a key goes for each that comes: where the counter has room for all of them, they are its.
+        one_by_one = evicted & ~sure & ~run & _before_write(rows, removes)
+        steady = one_by_one & (known.evicted >= 0.9 * (one_by_one | (evicted & run)).sum())
+        by[evicted & run | steady], other[evicted & run | steady] = EVICTION, CLIENT
     may_expire = open_ & ~never & ~sure
     by[may_expire & likely & expires_so], other[may_expire & likely & expires_so] = EXPIRY, CLIENT
     other[may_expire & ~(likely & expires_so)] = EXPIRY
@@ -151,6 +156,12 @@ def _found_expired(commands: pd.DataFrame, rows: Rows, wanted: NDArray[np.bool_]
         isinstance(one, list) and isinstance(two, list) and one[0] in two for one, two in zip(mine, theirs, strict=True)
     ]
     return found
+
+
+def _before_write(rows: Rows, removes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which deletes stand directly before a command that is no removal."""
+    following: NDArray[np.bool_] = np.append(~removes, False)[rows + 1]
+    return following
 
 
 def _in_runs(rows: Rows, removes: NDArray[np.bool_], open_: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -68,7 +68,8 @@ def _told(view: View, result: Record) -> str:
                 return f"The result was gone by {at(missed)}; what took it is not decided by this evidence."
             return "What became of the result is not decided by this evidence."
         case cause:
-            return f"The result is gone: {CAUSES[cause].means}."
+            fate = next((fate for fate in view.fates("result") if fate.row["witness"] in STREAMS), None)
+            return f"The result is gone: {CAUSES[cause].means}{when_of(fate.row) if fate is not None else ''}."
 
 
 def _present(view: View) -> str:
@@ -188,7 +189,8 @@ def _scope(view: View, records: Mapping[str, Record]) -> str:
             return ""
         gone = len(others) - len(left)
         finished = count(len(others), "task")
-        return f"Of the other {finished} that workers finished, {gone:,} have no result in the last snapshot."
+        have = "has" if gone == 1 else "have"
+        return f"Of the other {finished} that workers finished, {gone:,} {have} no result in the last snapshot."
     if view.stated.jobs is None or len(view.held("job")):
         return ""
     ended = set(view.events.loc[view.events["kind"].isin(ENDED), "task_id"].dropna()) | set(

@@ -242,7 +242,7 @@ def _records(view: View) -> list[dict[str, Any]]:
         says = f"result stored in DB {result.db} ({result.status}), by its own {result.stored_from}"
         rows.append(_row("result", "stored", result.stored_at, says, source))
         rows.append(_row("result", "expires", result.expires_at, "its TTL ends: the key expires", source))
-    if not len(view.results) and view.stored is not None:
+    if not len(view.results) and not len(view.written) and view.stored is not None:
         says = "the result was stored by then: a worker logs success after it has stored the result"
         rows.append(_row("result", "stored", view.stored.at, says, view.stored.source, "derived"))
     if not len(view.results) and view.stored is not None and view.expires is not None:

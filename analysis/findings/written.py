@@ -87,6 +87,9 @@ def _room_for(fate: Fate) -> float:
     """Decibans between the likelier hand and the other one. For a client to have come before the expiry it must have
     come in what was left of the time until then: so much as that is of the life that the record was to have.
     """
+    if fate.or_by == "eviction":
+        # One DEL of the server's is as good as one of a client's: priors and counters must tell.
+        return -WEAK
     due, earliest = fate.due, fate.row["not_before"]
     if fate.by != "expiry" or pd.isna(due) or pd.isna(earliest) or fate.written is None:
         return -_LIKELIER

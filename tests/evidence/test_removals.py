@@ -65,6 +65,12 @@ def test_a_run_before_a_write_is_eviction_where_the_server_has_evicted():
     assert hands(rows, evicts=False)[:2] == [("client", None)] * 2
 
 
+def test_in_a_steady_state_the_counter_must_have_room_for_all():
+    rows = commands(*({"keys": [f"k{n}"], "verb": "DEL" if n % 2 == 0 else "SET"} for n in range(20)))
+    assert hands(rows, evicts=True, evicted=10)[0] == ("eviction", "client")
+    assert hands(rows, evicts=True, evicted=2)[0] == ("client", "eviction")
+
+
 def test_a_write_that_finds_its_key_expired_takes_it_first():
     rows = commands({"transaction": 1, "due_at": AT, "not_before": AT}, {"transaction": 1, "verb": "SET"})
     assert hands(rows)[0] == ("expiry", None)
