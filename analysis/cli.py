@@ -25,7 +25,7 @@ from analysis.case import Case, open_case
 from analysis.errors import Unusable
 from analysis.findings.bulk import looks
 from analysis.findings.inventory import known_tasks
-from analysis.findings.purge import PurgeFindings
+from analysis.findings.purge import PurgeFindings, with_order
 from analysis.findings.purge import verify_purge as verify
 from analysis.findings.purge_list import LARGEST, read_ids
 from analysis.findings.purge_words import purge_headline, purge_lines, purge_notes
@@ -220,6 +220,7 @@ def verify_purge(case: str, file: str, **options: Any) -> int:
     around = opened.settings.jobs.around if opened.settings.jobs else None
     servers = set(opened.evidence["server"].dropna())
     append_only = set(opened.evidence.loc[opened.evidence["kind"].eq("append-only file"), "path"])
+    shots = with_order(shots, append_only)
     found = verify(ids, opened.keys, opened.jobs, opened.messages, shots, around, servers, append_only)
     if said.as_json:
         for part in _purge_object(found):

@@ -115,6 +115,17 @@ def verify_purge(
     )
 
 
+def with_order(shots: pd.DataFrame, open_ended: Iterable[str]) -> pd.DataFrame:
+    """``shots`` without the states of append-only files whose place among a server's snapshots is not known, where it
+    has two snapshots or more: these are its before and after. A state that is later than the last of them stays.
+    """
+    is_state = shots["snapshot"].isin(list(open_ended))
+    last = shots.loc[~is_state].groupby("server")["taken_at"].agg(["max", "size"])
+    enough = shots["server"].map(last["size"]).ge(2)
+    later = shots["taken_at"] > shots["server"].map(last["max"])
+    return shots.loc[~is_state | ~enough | later].reset_index(drop=True)
+
+
 def ordered(shots: pd.DataFrame, open_ended: Iterable[str] = ()) -> pd.DataFrame:
     """``bulk.looks`` with n (order within the server) and newest (it can be the server's last one: more than one where
     times do not tell).

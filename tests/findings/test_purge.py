@@ -9,7 +9,7 @@ import pytest
 
 from analysis.errors import Unusable
 from analysis.findings.bulk import looks
-from analysis.findings.purge import PurgeFindings, verify_purge
+from analysis.findings.purge import PurgeFindings, verify_purge, with_order
 from analysis.findings.purge_list import LARGEST, LONGEST, read_ids
 from analysis.findings.purge_words import MOST, purge_headline, purge_lines, purge_notes
 from analysis.frames import frame
@@ -284,3 +284,9 @@ def test_what_is_printed_ends_and_hides_nothing():
 def test_times_are_kept_as_times_also_where_nothing_is_known():
     found = look([A], [], [AFTER])
     assert isinstance(found.gone["absent_at"].dtype, pd.DatetimeTZDtype) and told(found) == {A: "absent"}
+
+
+@pytest.mark.parametrize(("second", "others", "left"), [(50, 2, 2), (150, 2, 3), (50, 1, 2)])
+def test_a_state_of_unknown_place_gives_way_to_a_before_and_an_after(second, others, left):
+    shots = looks(frame("evidence", [*[BEFORE, AFTER][:others], snapshot("a.aof", second)]))
+    assert len(with_order(shots, ["a.aof"])) == left
