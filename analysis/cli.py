@@ -29,6 +29,7 @@ from analysis.findings.purge import PurgeFindings, with_order
 from analysis.findings.purge import verify_purge as verify
 from analysis.findings.purge_list import LARGEST, read_ids
 from analysis.findings.purge_words import purge_headline, purge_lines, purge_notes
+from analysis.findings.view import place
 from analysis.findings.words import count, stamp
 from analysis.investigation import case_gaps, holding, look_into
 from analysis.kernels import COMPILED_FROM
@@ -235,19 +236,27 @@ def verify_purge(case: str, file: str, **options: Any) -> int:
 
 
 def _purge_object(found: PurgeFindings) -> Iterator[str]:
-    """The JSON object in pieces: what is gone may be all that a server held."""
+    """The JSON object in pieces, for what is gone may be all that a server held: the IDs as they were given and the
+    keys as ``where`` writes them, then what is known of each.
+    """
     remaining = found.remaining
     if not shown():
         remaining = remaining.assign(status=remaining["status"].map(redact_text, na_action="ignore"))
     yield f'{{"headline": {to_json(purge_headline(found))}, "notes": {to_json(purge_notes(found))}'
-    frames = {"gone": found.gone, "remaining": remaining, "undecided": found.undecided, "also_gone": found.also_gone}
+    also = found.also_gone
+    lists = {"gone": found.gone["id"], "remaining": remaining["id"], "undecided": found.undecided["id"]}
+    lists["also_gone"] = pd.Series([place(row.server, row.db, row.key) for row in also.itertuples()], dtype="str")
+    for name, ids in lists.items():
+        yield f', "{name}": {to_json(ids.tolist())}'
+    frames = {"gone": found.gone, "remaining": remaining, "undecided": found.undecided, "also_gone": also}
     frames |= {"expired_meanwhile": found.expired_meanwhile, "emptied": found.emptied, "compared": found.windows}
-    for name, frame in frames.items():
-        yield f', "{name}": ['
+    yield ', "details": {'
+    for number, (name, frame) in enumerate(frames.items()):
+        yield f'{", " if number else ""}"{name}": ['
         for begin in range(0, len(frame), _PIECE):
             yield (", " if begin else "") + to_json(rows(frame.iloc[begin : begin + _PIECE]))[1:-1]
         yield "]"
-    yield "}\n"
+    yield "}}\n"
 
 
 def _given(file: str) -> bytes:

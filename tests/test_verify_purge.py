@@ -101,19 +101,21 @@ def test_before_and_after_tell_what_went_what_stayed_and_what_else_went(case, ve
     done = verify(case("before", "after"), [*TASKS[:4], TASKS[5], "never", TASKS[5][:8]], "--json")
     said = read(done)
     assert done.return_value == 1
-    gone = {one["id"]: one["seen_before"] for one in said["gone"]}
+    assert said["gone"] == [one["id"] for one in said["details"]["gone"]] and said["remaining"] == [TASKS[5]]
+    assert f"db2:celery-task-meta-{TASKS[0]}" in said["also_gone"]
+    gone = {one["id"]: one["seen_before"] for one in said["details"]["gone"]}
     assert gone == {**dict.fromkeys(TASKS[:4], True), "never": False, TASKS[5][:8]: False}
-    [left] = said["remaining"]
+    [left] = said["details"]["remaining"]
     assert (left["id"], left["where"], left["status"]) == (TASKS[5], [f"db0:job:{TASKS[5]}"], "completed")
-    also = {one["key"]: (one["db"], one["family"], one["relation"]) for one in said["also_gone"]}
+    also = {one["key"]: (one["db"], one["family"], one["relation"]) for one in said["details"]["also_gone"]}
     assert also == {
         f"job:{TASKS[4]}": (0, "job", "other_job"),
         "job:\\xff\n": (0, "job", "other_job"),
         f"celery-task-meta-{TASKS[0]}": (2, "result", "of_given"),
         **{f"order:{number}": (0, "other", "other") for number in range(5)},
     }
-    assert said["expired_meanwhile"] == [{"server": "", "db": 0, "family": "other", "keys": 1}]
-    assert said["undecided"] == said["emptied"] == []
+    assert said["details"]["expired_meanwhile"] == [{"server": "", "db": 0, "family": "other", "keys": 1}]
+    assert said["details"]["undecided"] == said["details"]["emptied"] == []
 
 
 def test_people_read_a_headline_and_lists_in_which_nothing_hides(case, verify):
@@ -134,27 +136,27 @@ def test_a_purge_that_took_all_it_should_is_0_and_a_snapshot_in_part_is_1(case, 
     done = verify(folder, TASKS[:4], "--json")
     said = read(done)
     assert done.return_value == 1 and "a.rdb: read in part" in done.stderr
-    assert {one["id"] for one in said["undecided"]} == set(TASKS[:4])
-    assert said["gone"] == said["remaining"] == said["also_gone"] == []
+    assert {one["id"] for one in said["details"]["undecided"]} == set(TASKS[:4])
+    assert said["details"]["gone"] == said["details"]["remaining"] == said["details"]["also_gone"] == []
 
 
 def test_one_snapshot_alone_tells_what_remains(case, verify):
     folder = case("after")
     done = verify(folder, [TASKS[0], TASKS[5]], "--json")
     said = read(done)
-    assert [(one["id"], one["seen_before"]) for one in said["gone"]] == [(TASKS[0], False)]
-    assert [one["id"] for one in said["remaining"]] == [TASKS[5]]
-    assert said["also_gone"] == [] and done.return_value == 1
+    assert [(one["id"], one["seen_before"]) for one in said["details"]["gone"]] == [(TASKS[0], False)]
+    assert [one["id"] for one in said["details"]["remaining"]] == [TASKS[5]]
+    assert said["details"]["also_gone"] == [] and done.return_value == 1
     assert verify(folder, [TASKS[0]]).return_value == 0
 
 
 def test_an_append_only_file_that_tells_no_times_may_be_later_than_a_snapshot(case, verify, saved):
     folder = case("before", "append-only")
     said = read(verify(folder, [TASKS[0], TASKS[5]], "--json"))
-    assert [one["id"] for one in said["undecided"]] == [TASKS[0]]
-    assert [one["id"] for one in said["remaining"]] == [TASKS[5]]
+    assert [one["id"] for one in said["details"]["undecided"]] == [TASKS[0]]
+    assert [one["id"] for one in said["details"]["remaining"]] == [TASKS[5]]
     alone = read(verify(folder / saved["append-only"].name, [TASKS[0], TASKS[5]], "--json"))
-    assert [one["id"] for one in alone["gone"]] == [TASKS[0]]
+    assert [one["id"] for one in alone["details"]["gone"]] == [TASKS[0]]
 
 
 def test_a_flush_is_not_called_a_purge(case, verify):
@@ -166,9 +168,9 @@ def test_a_flush_is_not_called_a_purge(case, verify):
 def test_records_are_those_of_case_toml_by_their_own_id_or_their_tasks(case, verify):
     folder = case("before", "after", toml=STATED)
     said = read(verify(folder, ["0", TASKS[1], "order:5"], "--json"))
-    where = {one["id"]: one["where"] for one in said["gone"] + said["remaining"]}
+    where = {one["id"]: one["where"] for one in said["details"]["gone"] + said["details"]["remaining"]}
     assert where == {"0": ["db0:order:0"], TASKS[1]: ["db0:order:1"], "order:5": ["db0:order:5"]}
-    relations = {one["key"]: one["relation"] for one in said["also_gone"]}
+    relations = {one["key"]: one["relation"] for one in said["details"]["also_gone"]}
     assert relations[f"celery-task-meta-{TASKS[0]}"] == "of_given"
     assert relations["order:2"] == "other_job" and relations[f"job:{TASKS[2]}"] == "other"
 

@@ -120,10 +120,14 @@ def with_order(shots: pd.DataFrame, open_ended: Iterable[str]) -> pd.DataFrame:
     has two snapshots or more: these are its before and after. A state that is later than the last of them stays.
     """
     is_state = shots["snapshot"].isin(list(open_ended))
-    last = shots.loc[~is_state].groupby("server")["taken_at"].agg(["max", "size"])
-    enough = shots["server"].map(last["size"]).ge(2)
-    later = shots["taken_at"] > shots["server"].map(last["max"])
-    return shots.loc[~is_state | ~enough | later].reset_index(drop=True)
+    known = shots.loc[~is_state & shots["taken_at"].notna()]
+    last = {str(server): times.max() for server, times in known.groupby("server")["taken_at"]}
+    enough = shots["server"].map(known["server"].value_counts()).fillna(0).ge(2)
+    later = [
+        server in last and pd.notna(at) and at > last[server]
+        for server, at in zip(shots["server"], shots["taken_at"], strict=True)
+    ]
+    return shots.loc[~is_state | ~enough | pd.Series(later, shots.index, dtype=bool)].reset_index(drop=True)
 
 
 def ordered(shots: pd.DataFrame, open_ended: Iterable[str] = ()) -> pd.DataFrame:
