@@ -50,6 +50,13 @@ def test_an_expiry_in_a_quiet_file_is_none_of_a_client(tmp_path):
     assert result(case_of(tmp_path, stored(T, ttl=60) + command("DEL", KEY)))[1] == "natural_expiry"
 
 
+def test_a_worker_whose_clock_is_ahead_shortens_no_ttl(tmp_path):
+    ahead = json.dumps({"status": "SUCCESS", "date_done": datetime.fromtimestamp(T + 7200, UTC).isoformat()})
+    aof = command("SET", KEY, ahead, "PXAT", str((T + 86_400) * 1000)) + command("DEL", KEY)
+    case = case_of(tmp_path, aof, {"case.toml": "[celery]\nresult_expires = 86400\n"})
+    assert result(case)[1] != "ttl_shortened"
+
+
 def result(case: analysis.Case) -> tuple[str, str, float]:
     record = analysis.investigate(case, TASK).records["result"]
     return record.status, record.cause, record.confidence

@@ -145,7 +145,8 @@ def _shortened(view: View, record: str, fate: Fate) -> bool:
     policy = view.retention.seconds if record == "result" else _job_policy(view)
     if fate.written is None or pd.isna(due) or not policy or view.retention.certainty == "assumed":
         return False
-    begun = fate.written["not_after"]
+    # From the earliest that it can have been written: a loose bound must not make the life look short.
+    begun = fate.written["not_before"]
     return bool(pd.notna(begun) and (due - begun).total_seconds() < policy * 0.99 - 2)
 
 
