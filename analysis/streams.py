@@ -119,6 +119,7 @@ def _grouped(files: Sequence[CaseFile]) -> tuple[list[_Group], list[Ignored]]:
     for beside in folders.values():
         parts = {name: item for name, item in beside.items() if not name.endswith(".manifest")}
         left = dict(parts)
+        manifested = False
         for manifest in (item for name, item in beside.items() if name.endswith(".manifest")):
             try:
                 named, problems = read_manifest(manifest.path)
@@ -135,14 +136,20 @@ def _grouped(files: Sequence[CaseFile]) -> tuple[list[_Group], list[Ignored]]:
                     group.problems.append(f"names {part.name}, which is not there")
             group.whole = not group.problems
             groups.append(group)
-        # A manifest that claims none of them leaves the parts to their names.
+            manifested = True
+        # What no manifest claims is left to its names. Beside a manifest such parts are of another time: Redis loads
+        # the named ones alone (aof.c, loadAppendOnlyFiles), so these hold commands, and no state of the server.
         by_name = told_by_names(left)
         claimed = {part.name for stem in by_name.values() for part in stem}
         for stem in by_name.values():
             complete = any(part.type == BASE for part in stem)
             last = left[stem[-1].name]
-            group = _Group(last, parts=[(part, left[part.name]) for part in stem], whole=complete)
-            group.problems.append("the manifest is not there: the parts are taken by their names")
+            group = _Group(last, parts=[(part, left[part.name]) for part in stem], whole=complete and not manifested)
+            group.problems.append(
+                "the manifest does not name it: read for its commands alone"
+                if manifested
+                else "the manifest is not there: the parts are taken by their names"
+            )
             groups.append(group)
         for name, item in left.items():
             if name not in claimed:
@@ -153,7 +160,7 @@ def _grouped(files: Sequence[CaseFile]) -> tuple[list[_Group], list[Ignored]]:
 def _read_group(group: _Group, cache: Cache | None, progress: Progress) -> StreamReading:
     named = group.named
     parts, failed = open_parts([(part, item.path, item.name) for part, item in group.parts])
-    whole = group.whole and not any(one.source for one in failed)
+    whole = group.whole and not failed
     if not any(len(part.buffer) for part in parts):
         raise Unusable(group.problems[0] if group.problems else "is empty", file=named.name)
     file = read_append_only(parts, source=named.name, server=named.server, whole=whole, cache=cache, progress=progress)

@@ -91,6 +91,17 @@ def test_parts_without_their_manifest_are_taken_by_their_names(tmp_path):
     assert any("the manifest is not there" in line for line in case.shortcomings)
 
 
+def test_parts_that_the_manifest_does_not_name_give_their_commands_and_no_state(tmp_path):
+    """Redis would not load them: a result that they hold is not one of the state at the end."""
+    now = "file a.aof.2.base.aof seq 2 type b\nfile a.aof.2.incr.aof seq 2 type i\n"
+    leftovers = {"1_base.aof": command("SELECT", "0") + command("SET", "gone", "1"), "1_incr.aof": STORED}
+    folder_of(tmp_path, now, **{"2_base.aof": BASE, "2_incr.aof": command("SELECT", "0")}, **leftovers)
+    case = analysis.open_case(tmp_path)
+    assert set(case.keys["key"]) == {"old"} and case.tasks.empty
+    assert case.commands["task_id"].eq(TASK).any()
+    assert [line for line in case.shortcomings if "the manifest does not name it: read for its commands alone" in line]
+
+
 def test_a_torn_end_is_one_line_and_status_1(tmp_path, capsys):
     (tmp_path / "appendonly.aof").write_bytes(BASE + STORED + command("SET", "torn", "x" * 500)[:60])
     with pytest.raises(SystemExit) as ended:

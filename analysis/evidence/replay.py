@@ -17,9 +17,8 @@ from analysis.evidence.resp_kernel import MANY, NOTE
 
 class Replay(Containers):
     """Commands applied to keys, ``dbs``: database → name → key. ``load`` gives a key of the base whose value is to be
-    changed, ``read`` the bytes of a Piece. ``unknown`` counts the commands by name that could not be followed,
-    ``refused`` those that Redis would have refused. ``partial``: there were keys before that are not known, so what
-    stands at the end of a list is not known either.
+    changed, ``read`` the bytes of a Piece. ``unknown`` counts the commands by name that could not be followed.
+    ``partial``: there were keys before that are not known, so what stands at the end of a list is not known either.
     """
 
     def __init__(
@@ -33,7 +32,6 @@ class Replay(Containers):
         super().__init__(load, read)
         self.dbs, self.partial = dbs, partial
         self.unknown: dict[str, int] = {}
-        self.refused = 0
         self._handlers: dict[int, tuple[_Handler, int]] = {}
 
     def run(
@@ -65,7 +63,6 @@ class Replay(Containers):
                 if handler is None:
                     continue
                 if count < least:
-                    self.refused += 1
                     continue
                 try:
                     handler(first, count)
@@ -80,8 +77,8 @@ class Replay(Containers):
                     AssertionError,
                     StopIteration,
                 ):
-                    # A command with too few arguments, or on a key of another type: the server refused it.
-                    self.refused += 1
+                    # A command with too few arguments, or on a key of another type: the server refused it too.
+                    pass
                 if self._due is not None:
                     due[row], self._due = self._due, None
                 if self._took >= 0:

@@ -60,8 +60,6 @@ NAMES: dict[str, str] = (
 )
 """Every name of a setting of the app, as written -> as it is called today."""
 
-BEAT_NAMES = frozenset(("beat_schedule", "CELERY_BEAT_SCHEDULE", "CELERYBEAT_SCHEDULE"))
-
 
 def is_time(setting: str) -> bool:
     """Whether a setting, by its name of today, is a number of seconds."""

@@ -100,9 +100,6 @@ class Values:
             return [matching(ALL)]
         return [Text(((False, text.as_pattern()),), text.settings) for text in self.texts(given, scope, depth)]
 
-    def is_search(self, call: ast.Call) -> bool:
-        return isinstance(call.func, ast.Attribute) and call.func.attr in _SEARCHES
-
     # -- collections
 
     def _members_of_call(self, node: ast.Call, scope: Scope, depth: int) -> list[Text]:
