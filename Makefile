@@ -2,6 +2,7 @@
 # make test     every test and every notebook
 # make lint     ruff and mypy
 # make bench    how fast snapshots, append-only files and logs are read, against the peers (some minutes)
+# make incidents   hundreds of incidents on real servers and workers, and how the verdicts do (OUT=folder; some 15 minutes)
 # make lab      JupyterLab on copies of the notebooks in work/, so that the committed ones stay clean
 # make lock     constraints.txt anew from pyproject.toml (LOCK=--upgrade: the newest of everything)
 
@@ -16,7 +17,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 # install a Redis from PyPI.
 PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3; do "$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p"; done))
 
-.PHONY: report test lint bench lab lock
+.PHONY: report test lint bench incidents lab lock
 
 report: $(VENV)/.installed
 	@$(BIN)/analysis investigate $(TASK) $(CASE)
@@ -33,6 +34,11 @@ bench: $(VENV)/.installed-test $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/rdb.py
 	$(BIN)/python tests/benchmarks/aof.py
 	$(BIN)/python tests/benchmarks/logs.py
+
+OUT ?= work/incidents
+incidents: $(VENV)/.installed-test
+	$(BIN)/python -m tests.incidents $(OUT)
+	$(BIN)/python -m tests.incidents.judge $(OUT)
 
 lab: $(VENV)/.installed
 	@mkdir -p work

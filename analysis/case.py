@@ -316,7 +316,9 @@ def _last_time(readings: list[_Reading], servers: pd.DataFrame) -> pd.Timestamp 
     """The last time that anything but a stream tells: snapshots, logs, recordings, and INFO with a time of its own."""
     told: list[Any] = [r.row["to"] for r in readings if r.answer is None and pd.notna(r.row.get("to"))]
     told += list(servers.loc[servers["at_from"].ne("file time"), "at"].dropna())
-    return max(told, default=None)
+    last = max(told, default=None)
+    # What is told in whole seconds stands for the whole second.
+    return None if last is None else last.ceil("s") if last.microsecond else last + pd.Timedelta(seconds=1)
 
 
 def _commands(readings: list[_Reading], streams: list[StreamReading], servers: pd.DataFrame) -> pd.DataFrame:

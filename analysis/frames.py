@@ -108,7 +108,7 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("name", TEXT, "header task"),
         Column("queue", TEXT, "queue it waits in, or was taken from"),
         Column("priority", INTEGER, "priority step of the list it waits in"),
-        Column("state", TEXT, "queued or unacked"),
+        Column("state", TEXT, "queued or unacked; as commands carried it: sent or taken"),
         Column("reserved_at", TIME, "score in unacked_index: when a worker took it"),
         Column("eta", TIME, "not before"),
         Column("expires", TIME, "to be discarded after"),

@@ -6,7 +6,8 @@ evidence bundle show.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from analysis.case import Case
+from analysis.celery.messages import calls, sent_messages
 from analysis.celery.results import body_of
 from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.findings.advice import DECIDES, gaps
@@ -24,10 +26,14 @@ from analysis.findings.conclude import conclude
 from analysis.findings.inventory import known_tasks
 from analysis.findings.timeline import timeline
 from analysis.findings.traces import known_ids, whole_id
-from analysis.findings.ttl import TtlFindings, ttl_findings
+from analysis.findings.ttl import TtlFindings, retention, ttl_findings
 from analysis.findings.verdict import Gap, Verdict
-from analysis.findings.view import View
+from analysis.findings.view import Registered, View
+from analysis.frames import frame, words_in
 from analysis.recovery import Copy, copies
+
+_MOST_MESSAGES = 100_000
+_MOST_WRITES = 50
 
 
 @dataclass(frozen=True)
@@ -73,15 +79,7 @@ class Investigation:
     @cached_property
     def body(self) -> dict[str, Any]:
         """The stored metadata of the task's last known result, decoded; empty where there is none or it is not JSON."""
-        rows = self.view.results.loc[self.view.results["serializer"].eq("json")]
-        if not len(rows):
-            return {}
-        row = rows.iloc[-1]
-        try:
-            value = self.case.value(str(row["snapshot"]), int(row["offset"]))
-        except ValueUnreadable:
-            return {}
-        return dict(body_of(value).meta) if isinstance(value, bytes) else {}
+        return dict(self.view.meta)
 
 
 def look_into(case: Case, task_id: str) -> Investigation:
@@ -99,7 +97,16 @@ def investigate(case: Case, task_id: str) -> Verdict:
 
 def find_bulk(case: Case) -> BulkFindings:
     """The bulk patterns of a case."""
-    return bulk_findings(case.keys, case.tasks, looks(case.evidence), case.changes)
+    return bulk_findings(
+        case.keys,
+        case.tasks,
+        looks(case.evidence),
+        case.changes,
+        jobs=case.jobs,
+        commands=case.commands,
+        events=case.events,
+        retention_seconds=retention(case.tasks, case.settings.result_expires).seconds,
+    )
 
 
 def find_ttl(case: Case) -> TtlFindings:
@@ -140,7 +147,7 @@ def holding(case: Case) -> list[str]:
 
 
 def _view(case: Case, task_id: str) -> View:
-    return View(
+    view = View(
         task_id,
         case.settings,
         case.evidence,
@@ -154,4 +161,72 @@ def _view(case: Case, task_id: str) -> View:
         case.config,
         case.commands,
         case.cleanup,
+        case.changes,
+        case.clients,
     )
+    view = replace(
+        view,
+        sent=sent_messages(view.deeds, case.content),
+        meta=_meta(case, view),
+        contents=_contents(case, view),
+        registered=tuple(_registered(case, task_id)),
+    )
+    return replace(view, calling=_calling(case, view))
+
+
+def _registered(case: Case, task_id: str) -> Iterator[Registered]:
+    """Where RQ's registries and queues list the ID, in every snapshot."""
+    queues = case.keys["family"].eq("rq") & case.keys["type"].eq("list")
+    for row in case.keys.loc[case.keys["family"].eq("rq_registry") | queues].itertuples():
+        try:
+            members = case.value(str(row.snapshot), int(row.offset))
+        except ValueUnreadable:
+            continue
+        for member in members if isinstance(members, list) else []:
+            name, score = member if isinstance(member, tuple) else (member, None)
+            if name == task_id.encode("utf-8", "surrogateescape"):
+                # Scores are seconds; -1 and infinity stand for "never".
+                known = isinstance(score, float) and 0 < score < 2**33
+                until = pd.Timestamp(score, unit="s", tz="UTC").as_unit("us") if known and score else None
+                yield Registered(str(row.snapshot), int(row.db), str(row.key), int(row.offset), until)
+
+
+def _contents(case: Case, view: View) -> dict[int, dict[str, Any]]:
+    """What the commands that wrote the task's result wrote, by their rows: decoded, empty where it is no result."""
+    found = {}
+    for label, row in view.written.loc[view.written["payload_at"].notna()].tail(_MOST_WRITES).iterrows():
+        try:
+            found[int(label)] = dict(body_of(case.content(str(row["source"]), int(row["payload_at"]))).meta)
+        except ValueUnreadable:
+            continue
+    return found
+
+
+def _meta(case: Case, view: View) -> dict[str, Any]:
+    rows = view.results.loc[view.results["serializer"].eq("json")]
+    if not len(rows):
+        return {}
+    try:
+        value = case.value(str(rows.iloc[-1]["snapshot"]), int(rows.iloc[-1]["offset"]))
+    except ValueUnreadable:
+        return {}
+    return dict(body_of(value).meta) if isinstance(value, bytes) else {}
+
+
+def _calling(case: Case, view: View) -> pd.DataFrame:
+    """The messages that ask for this task to be called behind them; looked for only where nothing else knows the ID."""
+    known = (view.results, view.waiting, view.own_log, view.sent, view.written)
+    if not view.task_id or any(len(rows) for rows in known):
+        return frame("messages")
+    pushed = case.commands.loc[
+        words_in(case.commands["verb"], ("LPUSH", "RPUSH"))
+        & case.commands["payload_at"].notna().to_numpy(dtype=bool)
+        & case.commands["task_id"].notna().to_numpy(dtype=bool)
+    ].tail(_MOST_MESSAGES)
+    naming = []
+    for row in pushed.itertuples():
+        try:
+            naming.append(calls(case.content(str(row.source), int(row.payload_at)), view.task_id))
+        except ValueUnreadable:
+            naming.append(False)
+    return sent_messages(pushed.loc[naming], case.content)

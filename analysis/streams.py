@@ -309,9 +309,10 @@ def _evicts(config: Mapping[str, str], servers: pd.DataFrame, since: pd.Timestam
         # A replica's stream is its master's, whose memory it does not tell of.
         return None
     evicted = servers["evicted_keys"].dropna()
-    if len(evicted) and evicted.max() > 0:
-        return True
     limits = servers["maxmemory"].dropna()
+    if len(evicted) and evicted.max() > 0:
+        # Without a limit now it evicted under one of before, and whether that was while this was written is not told.
+        return True if not len(limits) or limits.max() > 0 else None
     if (len(limits) and limits.max() == 0) or (not len(limits) and config.get("maxmemory") == "0"):
         return False
     if _policy(config, servers) == "noeviction":

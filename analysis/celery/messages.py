@@ -6,7 +6,7 @@ reply lists, on demand. Does not know results.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,10 @@ from analysis.celery.decode import (
 )
 from analysis.celery.envelopes import Envelope, read_envelope, read_reserved
 from analysis.celery.routing import Routing, Routings, routings, rows
-from analysis.frames import frame
+from analysis.frames import frame, words_in
 
+_PUSHES, _TAKES = ("LPUSH", "RPUSH"), ("HSET", "HMSET", "HSETNX")
+_MOST_NESTED = 10_000
 _TIMES = ("reserved_at", "eta", "expires")
 _COLUMNS = (
     "server snapshot db key offset task_id name queue priority state retries origin redelivered root_id parent_id"
@@ -77,6 +79,53 @@ def messages_frame(keys: pd.DataFrame, value_of: ValueOf) -> pd.DataFrame:
     for message in _unacked(keys, value_of, tables):
         _append(columns, message)
     return frame("messages", {**columns, **{name: times(columns[name]) for name in _TIMES}})
+
+
+def sent_messages(commands: pd.DataFrame, content_of: Callable[[str, int], bytes]) -> pd.DataFrame:
+    """Messages as commands carried them (rows of the frame ``commands``), in the form of the `messages` frame:
+    ``state`` is ``sent`` where they were pushed to a list (``queue`` is its name), ``taken`` where a worker put them in
+    its hash.
+
+    ``content_of`` is ``Case.content``; what it cannot read is left out. ``snapshot`` and ``offset`` are the command's.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in (*_COLUMNS, *_TIMES)}
+    carried = commands.loc[commands["payload_at"].notna() & words_in(commands["verb"], (*_PUSHES, *_TAKES))]
+    for row in carried.itertuples():
+        try:
+            raw = content_of(str(row.source), int(row.payload_at))
+        except ValueError:
+            continue
+        taken = str(row.verb).upper() in _TAKES
+        message = read_reserved(raw)[0] if taken else read_envelope(raw)[0]
+        if message is None or not isinstance(row.keys, list) or not row.keys:
+            continue
+        place = {"server": row.server, "snapshot": row.source, "db": row.db, "key": row.keys[0], "offset": row.offset}
+        queue = message.routing_key if taken else row.keys[0]
+        described = {**_described(message, None), "queue": queue, "size": len(raw)}
+        _append(columns, {**place, **described, "state": "taken" if taken else "sent"})
+    return frame("messages", {**columns, **{name: times(columns[name]) for name in _TIMES}})
+
+
+def calls(raw: bytes, task_id: str) -> bool:
+    """Whether a message asks for a task of this ID to be called behind it: as its chord's body, a callback, or the next
+    of its chain (celery/app/amqp.py, ``embed``).
+    """
+    if not (embed := message_body(raw).embed):
+        return False
+    return _holds(embed, task_id)
+
+
+def _holds(data: Any, task_id: str) -> bool:
+    waiting, left = [data], _MOST_NESTED
+    while waiting and left:
+        item, left = waiting.pop(), left - 1
+        if isinstance(item, dict):
+            if item.get("task_id") == task_id:
+                return True
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return False
 
 
 def message_body(raw: bytes) -> MessageBody:

@@ -125,7 +125,9 @@ def _expiry(
     sure = has & (earliest != _NONE) & (due <= earliest)
     never = ~has | ((latest != _NONE) & (due > latest))
     end = _NONE if known.ends_by is None else micros_of(known.ends_by)
-    until = np.where(latest == _NONE, end, latest)
+    # A later bound may be loose: of a time long after the stream had ended.
+    loose = (end != _NONE) & (latest > end) & ((earliest == _NONE) | (earliest <= end))
+    until = np.where((latest == _NONE) | loose, end, latest)
     # The later half of the time in which it can have run: an expiry before that had more likely come than not.
     begin = earliest if (earliest != _NONE).any() else np.full(len(earliest), _begin_of(latest), np.int64)
     middle = np.where(begin == _NONE, until, begin // 2 + until // 2)

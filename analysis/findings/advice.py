@@ -1,256 +1,268 @@
-"""What is missing and how to have it, and what to do next: gaps and actions that fit the server's version and role.
+"""What to do next, in the order in which one would do it: collect, have it back, prevent, be able to tell.
 
-In: a ``View`` and what was concluded. Out: ``Gap``s and sentences. The first action never writes to the server, and
-each says what it changes.
+In: a ``View`` and what was concluded. Out: sentences that fit the server's version and role. The first never writes to
+the server, and each says what it changes. What is missing stands in ``missing``, what each cause asks for in
+``remedies``.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Mapping
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from analysis.findings.causes import RECORDS
-from analysis.findings.verdict import Gap, Record
+from analysis.findings.causes import CAUSES, YES
+from analysis.findings.missing import DECIDES as DECIDES
+from analysis.findings.missing import gaps as gaps
+from analysis.findings.missing import keeps_backlog
+from analysis.findings.recorders import RECORDERS, advice_of
+from analysis.findings.remedies import REMEDIES
+from analysis.findings.servers import (
+    flavor_of,
+    has,
+    info_command,
+    on_replica,
+    quoted,
+    reading,
+    saves_nothing,
+    setting,
+    version_of,
+)
+from analysis.findings.sighted import NOUN
+from analysis.findings.verdict import Record
 from analysis.findings.view import View
-from analysis.findings.words import duration, listed, on
+from analysis.findings.words import listed, on
+from analysis.frames import words_in
 
-
-def _flavor_of(view: View) -> str:
-    flavors = view.servers["flavor"].dropna()
-    return str(flavors.iloc[-1]) if len(flavors) else ""
-
-
-def version_of(view: View) -> tuple[int, ...]:
-    """The server's version as numbers, (0,) where no INFO says it. Valkey 7.2 and later count as what they are."""
-    versions = view.servers["version"].dropna()
-    text = str(versions.iloc[-1]) if len(versions) else ""
-    return tuple(int(part) for part in text.split(".") if part.isdigit()) or (0,)
-
-
-# What each kind of evidence can tell apart. A kind that is not in a case is a gap for those of its causes that compete.
-DECIDES: dict[str, tuple[str, ...]] = {
-    "append-only file": (
-        "deleted_by_client",
-        "bulk_deleted",
-        "forgotten",
-        "db_swapped",
-        "renamed_or_moved",
-        "natural_expiry",
-        "db_flushed",
-        "server_flushed",
-        "evicted",
-        "ttl_shortened",
-        "never_published",
-    ),
-    "snapshot": (
-        "present",
-        "wrong_database",
-        "wrong_prefix",
-        "wrong_node",
-        "queued",
-        "reserved",
-        "natural_expiry",
-        "ttl_shortened",
-    ),
-    "an earlier snapshot": ("purged_by_cleanup", "deleted_by_client", "never_published"),
-    "info": ("evicted", "db_flushed", "server_flushed", "restart_data_loss", "deleted_by_client", "never_published"),
-    "worker log": ("consumed", "natural_expiry", "never_published", "wrong_id"),
-    "redis log": ("restart_data_loss", "server_flushed"),
-    "application log": ("purged_by_cleanup", "never_published"),
-    "replication backlog": ("deleted_by_client", "bulk_deleted", "db_flushed", "server_flushed", "natural_expiry"),
-    "slowlog": ("bulk_deleted", "server_flushed"),
-    "clients": ("deleted_by_client", "forgotten"),
-    "source code": ("purged_by_cleanup", "deleted_by_client", "forgotten"),
-}
-# Witnesses that only matter where no fuller one is there, or that a person cannot get from a stock tool.
-_INSTEAD = {"replication backlog": ("append-only file", "append-only commands"), "clients": ()}
-
-
-def gaps(view: View, competing: Container[str], judged: Container[str] = RECORDS) -> tuple[Gap, ...]:
-    """Evidence that is not there and would tell causes in ``competing`` apart, the most telling first, and how to
-    have it.
-    """
-    version = version_of(view)
-    kinds = {*view.evidence["kind"]} | ({"an earlier snapshot"} if view.shots["server"].duplicated().any() else set())
-    if "snapshot" not in kinds:
-        kinds.add("an earlier snapshot")
-    if "job" not in judged:
-        kinds |= {"application log", "source code"}
-    kinds |= {kind for kind, fuller in _INSTEAD.items() if kinds.intersection(fuller)}
-    if _no_backlog(view):
-        kinds.add("replication backlog")
-    found = []
-    for kind, causes in DECIDES.items():
-        would = tuple(cause for cause in causes if cause in competing)
-        if kind not in kinds and would:
-            found.append(Gap(_NAMES.get(kind, kind), would, _how(kind, view, version)))
-    return tuple(found)
-
-
-_NAMES = {"info": "INFO", "redis log": "Redis server log", "slowlog": "SLOWLOG", "clients": "CLIENT LIST"}
-
-
-def _no_backlog(view: View) -> bool:
-    """Whether the server said that it keeps no backlog: it never had a replica, or has none for an hour
-    (facts/signals.md, 2.1). Without INFO that is not known, and nobody is sent for it.
-    """
-    active = view.counters.loc[view.counters["counter"].eq("repl_backlog_active"), "value"]
-    return not len(active) or float(active.iloc[-1]) == 0
-
-
-def _how(kind: str, view: View, version: tuple[int, ...]) -> str:
-    stamp = "$(date -u +%Y%m%dT%H%M%SZ)"
-    match kind:
-        case "append-only file":
-            if any(config.get("appendonly") == "no" for config in view.config.values()):
-                return "this server keeps none (appendonly no); one turned on today tells only of what comes after"
-            named = [config["dir"] for config in view.config.values() if config.get("dir")]
-            place = f" in {named[0]}" if named else ""
-            folder = next((c["appenddirname"] for c in view.config.values() if c.get("appenddirname")), "appendonlydir")
-            single = next(
-                (c["appendfilename"] for c in view.config.values() if c.get("appendfilename")), "appendonly.aof"
-            )
-            # Valkey counts on from Redis 7.2: it has the folder too.
-            many = version >= (7,) or _flavor_of(view) == "valkey"
-            file = f"the folder {folder}" if many else f"the file {single}"
-            return f"copy {file}{place}, if the server keeps one, before it is rewritten: cp -a, not a restart"
-        case "replication backlog":
-            return (
-                "the server still keeps one: have it read before its replica leaves; each write pushes older ones out"
-            )
-        case "slowlog":
-            return f"redis-cli --json SLOWLOG GET -1 > slowlog-{stamp}.json"
-        case "clients":
-            return f"redis-cli CLIENT LIST > clients-{stamp}.txt"
-        case "snapshot":
-            return "copy the server's dump.rdb, or take a snapshot from a replica"
-        case "an earlier snapshot":
-            return "look for a backup of dump.rdb from before the record was missed"
-        case "info":
-            return f"redis-cli INFO {'everything' if version >= (7,) else 'all'} > info-{stamp}.txt"
-        case "worker log":
-            return "copy the logs of every Celery worker into logs/"
-        case "redis log":
-            return "copy the file that CONFIG GET logfile names"
-        case "application log":
-            return "copy the application's own log into logs/"
-        case _:
-            return "a checkout of the application in src/, to look for code that deletes"
+CERTAIN = 0.99
+_MOST_RECORDERS = 2
+_KEEP = (
+    "Keep this case folder and its sums (EVIDENCE.SHA256SUMS) as they are, where nobody writes to them: what they hold "
+    "cannot be had again."
+)
 
 
 def actions(view: View, records: Mapping[str, Record], loss: bool | None) -> tuple[str, ...]:
-    """What to do, in the order in which one would do it."""
-    return tuple(
-        [
-            *_now(view, records),
-            *_recover(view, records),
-            *_about_the_cause(view, records),
-            *_next_time(view, records, loss),
-        ]
+    """What to do: what to collect before it is lost, how to have the content back, how to prevent it, and how to be
+    able to tell next time.
+    """
+    collect, found = list(_collect(view, records)), list(_recovered(view, records))
+    if not collect and not (found and all(_settled(record) for record in records.values())):
+        collect = [_KEEP]  # what stands first must write nothing
+    rest = (*_back(view, records), *_prevent(view, records), *_next_time(view, records, loss))
+    return tuple(dict.fromkeys((*collect, *found, *rest)))
+
+
+def _collect(view: View, records: Mapping[str, Record]) -> Iterator[str]:
+    result = records["result"]
+    if result.status == "present":
+        yield from _copy_result(view)
+    elif result.status == "in_flight":
+        yield _leave_message(view)
+    open_ones = [one for one in records.values() if one.status in ("absent", "unknown") and not _settled(one)]
+    if open_ones:
+        yield from (*_backlog(view), *_files(view), *_answers(view), *_logs(view))
+
+
+def _settled(record: Record) -> bool:
+    """Whether more evidence would change nothing: what is no loss and all but certain."""
+    return record.confidence >= 0.9 and CAUSES[record.cause].loss not in (YES, "neither")
+
+
+def _copy_result(view: View) -> Iterator[str]:
+    if not len(view.held("result")):
+        return
+    row = view.main("result")
+    until = f"before it expires on {on(row['expires_at'])}" if pd.notna(row["expires_at"]) else "if it is to be kept"
+    yield f"Copy the result {until}: {quoted('GET', row['db'], str(row['key']))}. {reading(view)}"
+
+
+def _leave_message(view: View) -> str:
+    rows = view.held("message")
+    expires = view.main("message")["expires"] if len(rows) else pd.NaT
+    if pd.notna(expires) and view.as_of is not None and expires <= view.as_of:
+        return (
+            f"Leave the message where it is: a worker that meets it discards it, for its time ended on {on(expires)}. "
+            "If the task is still wanted, send it again, which publishes a new message."
+        )
+    return (
+        "Leave the message where it is and look at the workers of its queue (celery -A APP inspect active reserved "
+        "only reads): a worker that comes up will take it."
     )
 
 
-def _now(view: View, records: Mapping[str, Record]) -> list[str]:
-    result = records["result"]
-    if result.status == "present":
-        row = view.main("result")
-        command = f"redis-cli -n {row['db']} GET {shlex.quote(str(row['key']))}"
-        until = (
-            f"before it expires on {on(row['expires_at'])}" if pd.notna(row["expires_at"]) else "if it is to be kept"
+def _backlog(view: View) -> Iterator[str]:
+    if keeps_backlog(view) and not has(view, "replication backlog"):
+        yield (
+            "Have the server's replication backlog read first, for each write pushes older commands out of it: a "
+            "partial resync reads it and writes nothing. Leave repl-backlog-size as it is until then: changing it can "
+            "empty it."
         )
-        return [f"Copy the result {until}: {command} reads it and changes nothing but its idle time."]
-    if result.status == "in_flight":
-        expires = view.main("message")["expires"]
-        if pd.notna(expires) and view.as_of is not None and expires <= view.as_of:
-            return [f"Send the task again if it is still wanted: this message is to be discarded after {on(expires)}."]
-        return [
-            "Leave the message where it is and look at the workers of its queue: a worker that comes up will take it."
-        ]
-    version = version_of(view)
-    aof = "appendonlydir/" if version >= (7,) else "appendonly.aof"
-    info = "INFO everything" if version >= (7,) else "INFO all"
-    return [
-        f"Copy dump.rdb and {aof} from the server's disk, then save the answer of {info}, before anything rewrites "
-        "them; copying changes nothing on the server."
-    ]
 
 
-def _recover(view: View, records: Mapping[str, Record]) -> list[str]:
-    """Where content of a result that is gone was found."""
-    if records["result"].status != "absent":
-        return []
+def _files(view: View) -> Iterator[str]:
+    """The server's own files, where the case has none of that kind and the server is not known to keep none."""
+    many = version_of(view) >= (7,) or flavor_of(view) == "valkey"
+    named = {
+        "aof": setting(view, "appenddirname") or "appendonlydir"
+        if many
+        else setting(view, "appendfilename") or "appendonly.aof",
+        "rdb": setting(view, "dbfilename") or "dump.rdb",
+    }
+    wanted = []
+    if not (has(view, "append-only file") or has(view, "append-only commands") or setting(view, "appendonly") == "no"):
+        wanted.append(named["aof"])
+    keeps_nothing = saves_nothing(view) and setting(view, "appendonly") == "no"
+    if not (has(view, "snapshot") or has(view, "append-only file") or keeps_nothing):
+        wanted.append(named["rdb"])
+    if not wanted:
+        return
+    folder = setting(view, "dir")
+    paths = " ".join(shlex.quote(f"{folder.rstrip('/')}/{name}" if folder else name) for name in wanted)
+    where = "" if folder else ", in the folder that redis-cli CONFIG GET dir names"
+    yield (
+        f"Copy {listed(wanted)} from the server's disk before it is written anew: cp -a {paths} CASE/{where}. Copying "
+        "changes nothing on the server."
+    )
+    if named["aof"] in wanted:
+        yield (
+            "Start no rewrite, save or restart until that is copied, for a rewrite of the append-only file destroys "
+            "what was in it. To hold rewrites off, CONFIG SET auto-aof-rewrite-percentage 0 is a change of the "
+            "server's configuration; set it back afterwards."
+        )
+
+
+def _answers(view: View) -> Iterator[str]:
+    """What the server knows only in memory, where the case lacks it."""
+    commands = {
+        "info": f"{info_command(view)} > info-$t.txt",
+        "slowlog": "redis-cli --json SLOWLOG GET -1 > slowlog-$t.json",
+        "clients": "redis-cli CLIENT LIST > clients-$t.txt",
+        "config": "redis-cli --json CONFIG GET '*' > config.json",
+    }
+    wanted = [command for kind, command in commands.items() if not has(view, kind)]
+    if not wanted:
+        return
+    lines = "; ".join(("t=$(date -u +%Y%m%dT%H%M%SZ)", *wanted))
+    secret = "" if has(view, "config") else " config.json holds the server's passwords: keep it where the rest is kept."
+    yield f"Save what the server knows only until it restarts: {lines}. These read no key.{secret}"
+    if on_replica(view):
+        yield (
+            "Save the same answers of its master: this server is a replica, which does not count what its master "
+            "expires, evicts or flushes; they read no key there either."
+        )
+
+
+def _logs(view: View) -> Iterator[str]:
+    wanted = []
+    if not has(view, "worker log"):
+        wanted.append("the logs of every Celery worker")
+    if not has(view, "redis log"):
+        path = setting(view, "logfile")
+        wanted.append(f"the Redis server's log{f' ({shlex.quote(path)})' if path else ''}")
+    if wanted:
+        yield f"Copy {listed(wanted)} into logs/ before rotation deletes what is old: copying changes nothing."
+
+
+def _recovered(view: View, records: Mapping[str, Record]) -> Iterator[str]:
+    """Where the content of what is gone was found."""
+    for name, record in records.items():
+        if record.status != "absent" or record.cause == "consumed":
+            continue
+        if kept := copies_of(view, name):
+            only_log = kept == ["a worker's log"]
+            cut = " (as it was logged, cut where it is long)" if only_log else ""
+            yield (
+                f"The {NOUN[name]}'s content is still in {listed(kept)}{cut}: it is in recovered/{name}.json beside "
+                "this report, with its source. Nothing on the server is changed by reading it."
+            )
+        elif name == "result" and (closed := _closed(view)):
+            yield closed
+
+
+def _back(view: View, records: Mapping[str, Record]) -> Iterator[str]:
+    """What else would bring it back, or the work that was to be done."""
+    result = records["result"]
+    told = [result.cause]
+    if text := advice_of(REMEDIES[result.cause].back, view, "result"):
+        yield text
+    for name in ("job", "message"):
+        other = records.get(name)
+        if other is not None and other.cause not in told and _matters(other):
+            told.append(other.cause)
+            if text := advice_of(REMEDIES[other.cause].back, view, name):
+                yield text
+
+
+def copies_of(view: View, record: str) -> list[str]:
+    """Where content of a record that is gone still stands, for ``recovery`` to take it from."""
+    if record == "job":
+        return ["a snapshot"] if len(view.records) else []
+    payload = view.deeds["payload_at"].notna()
+    if record == "message":
+        pushed = words_in(view.deeds["verb"], ("LPUSH", "RPUSH", "HSET")) & view.deeds["task_id"].notna()
+        return ["the commands that sent it"] if bool((payload & pushed).any()) else []
+    carried = payload & (
+        words_in(view.deeds["verb"], ("PUBLISH",))
+        | pd.Series(view.deeds.index.isin(view.written.index), view.deeds.index)
+    )
     places = {
-        "a snapshot": bool(len(view.results)),
-        "the commands": bool(len(view.written) and view.written["payload_at"].notna().any()),
+        "a snapshot": bool(view.results["serializer"].eq("json").any()),
+        "the commands that wrote it": bool(carried.any()),
         "a worker's log": bool(view.log["kind"].eq("succeeded").any()),
     }
-    named = [place for place, has in places.items() if has]
-    if not named:
-        return []
-    shown = "" if places["a snapshot"] or places["the commands"] else ", cut where it is long"
-    return [f"Its content is still in {listed(named)}{shown}: see recovered/result.json beside this report."]
+    return [place for place, has_it in places.items() if has_it]
 
 
-def _about_the_cause(view: View, records: Mapping[str, Record]) -> list[str]:
-    result, advice = records["result"], []
-    match result.cause:
-        case "wrong_database" | "wrong_prefix" | "wrong_node":
-            advice.append(
-                f"Read it where it is: {result.where[0]}; then make reader and workers use the same result_backend URL."
-            )
-        case "natural_expiry":
-            advice.append(
-                f"If results are needed for longer than {duration(view.retention.seconds)}, raise result_expires (now "
-                f"{view.retention.seconds:,} s): it costs memory for every result kept."
-            )
-        case "wrong_id":
-            advice.append(
-                "Look the task up by its own ID, which the sender got from apply_async and workers write to their logs."
-            )
-        case "queued":
-            advice.append("Check that a worker consumes exactly this list (priority lists have names of their own).")
-        case "reserved":
-            advice.append(
-                "Wait for the visibility timeout (3,600 s unless set) to pass: then Celery gives the message back."
-            )
-        case "never_published":
-            advice.append(
-                "Look in the sender's log for the moment of sending: a transaction rolled back, or an error there."
-            )
-        case "restart_data_loss":
-            advice.append(
-                "Set appendonly yes, on a volume that outlives the container; it costs disk and some write speed."
-            )
-        case "evicted":
-            advice.append(
-                "Give Celery a Redis of its own with maxmemory-policy noeviction; writes then fail when memory is full."
-            )
-        case "db_flushed" | "server_flushed":
-            advice.append(
-                "Find who calls FLUSHDB or FLUSHALL (cache.clear() and test suites do), and give them another server."
-            )
-        case "present":
-            if view.retention.seconds:
-                advice.append(
-                    f"If results are needed for longer than {duration(view.retention.seconds)}, raise result_expires "
-                    f"(now {view.retention.seconds:,} s) or archive them; a longer retention costs memory."
-                )
-    if (job := records.get("job")) and job.cause == "purged_by_cleanup":
-        advice.append(
-            "Write down how long job records are kept, and keep what is needed for audits elsewhere before the purge; "
-            "let the purge log the IDs it deletes."
-        )
-    return advice
+def _closed(view: View) -> str:
+    """Of a result that is there as bytes which the kit does not open."""
+    rows = view.results.loc[~view.results["serializer"].isin(("json", "unknown")) & view.results["serializer"].notna()]
+    if not len(rows):
+        return ""
+    row = rows.iloc[-1]
+    return (
+        f"Its bytes are still in {row['snapshot']} (byte {row['offset']}), written as {row['serializer']}: they are "
+        "not opened here, for opening them can run what is in them."
+    )
 
 
-def _next_time(view: View, records: Mapping[str, Record], loss: bool | None) -> list[str]:
-    if all(record.confidence >= 0.99 for record in records.values()) and loss is False:
-        return []
-    how = "To be able to tell next time: "
-    if version_of(view) >= (7,):
-        how += "turn on the append-only file with aof-timestamp-enabled yes (a change of configuration; it costs disk)"
-    else:
-        how += "turn on the append-only file (a change of configuration; it costs disk; times in it need Redis 7.0)"
-    return [f"{how}, and keep worker and application logs as long as results."]
+def _matters(record: Record) -> bool:
+    """Whether there is something to be done about a record beside the result."""
+    return CAUSES[record.cause].loss == YES or record.cause in ("purged_by_cleanup", "natural_expiry")
+
+
+def _prevent(view: View, records: Mapping[str, Record]) -> Iterator[str]:
+    result = records["result"]
+    told = [result.cause] if result.cause in REMEDIES else []
+    if told and (text := advice_of(REMEDIES[result.cause].prevent, view, "result")):
+        yield _if_so(text, result)
+    for name in ("job", "message"):
+        record = records.get(name)
+        if record is None or record.cause in told or not _matters(record):
+            continue
+        told.append(record.cause)
+        if text := advice_of(REMEDIES[record.cause].prevent, view, name):
+            yield _if_so(text, record)
+
+
+def _if_so(text: str, record: Record) -> str:
+    """Advice on a cause that is only the likeliest is given with that reserve."""
+    return text if record.confidence >= 0.5 else f"If it was “{CAUSES[record.cause].title}”: {text}"
+
+
+def _next_time(view: View, records: Mapping[str, Record], loss: bool | None) -> Iterator[str]:
+    if all(record.confidence >= CERTAIN for record in records.values()) and loss is False:
+        return
+    names = [name for record in _by_doubt(records) for name in REMEDIES[record.cause].recorders]
+    wanted = [name for name in dict.fromkeys(names) if not RECORDERS[name].there(view)][:_MOST_RECORDERS]
+    if wanted:
+        first, *others = (advice_of(RECORDERS[name].text, view, "result") for name in wanted)
+        also = "".join(f" Also {text}." for text in others)
+        yield f"To be able to tell next time, {first}.{also}"
+
+
+def _by_doubt(records: Mapping[str, Record]) -> list[Record]:
+    """The result first, unless it is settled and another record is not."""
+    known = [record for name, record in records.items() if name != "message" or not _settled(record)]
+    return sorted(known, key=lambda record: _settled(record))

@@ -1,7 +1,7 @@
 """Were keys removed in bulk? Keys by family and hour, and what is gone between two snapshots of one server.
 
-In: frames ``keys``, ``tasks`` and ``changes``, and the snapshots' times. Out: small frames and a sentence. What one
-snapshot cannot show is said, never guessed.
+In: the frames of a case, and the snapshots' times. Out: small frames, and the sentence of ``scope``. What one snapshot
+cannot show is said, never guessed.
 """
 
 from __future__ import annotations
@@ -10,26 +10,31 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.findings.words import count, stamp
+from analysis.findings.between import comparable, early
+from analysis.findings.extents import Scope
+from analysis.findings.scope import scope_sentence, scopes_of_case
 
 
 def looks(evidence: pd.DataFrame) -> pd.DataFrame:
-    """The snapshots of a case in order of time: columns server, snapshot, taken_at, complete, latest. The state at the
-    end of an append-only file is one of them; its time is the last that the file tells.
+    """The snapshots of a case in order of time: columns server, snapshot, kind, taken_at, complete, latest, tied. The
+    state at the end of an append-only file is one of them; its time is the last that the file tells.
 
     A snapshot without a time stands first: nothing can be said to come before it. ``latest`` marks each server's last
-    one.
+    one, ``tied`` those of the same second as that: which came first is not known.
     """
     shots = evidence.loc[evidence["kind"].isin(("snapshot", "append-only file"))]
     frame = pd.DataFrame(
         {
             "server": shots["server"],
             "snapshot": shots["path"],
+            "kind": shots["kind"],
             "taken_at": shots["to"],
             "complete": shots["complete"].fillna(False).astype(bool),
         }
     ).sort_values(["server", "taken_at", "snapshot"], na_position="first", ignore_index=True)
-    return frame.assign(latest=~frame["server"].duplicated(keep="last"))
+    frame = frame.assign(latest=~frame["server"].duplicated(keep="last"))
+    last = frame.groupby("server")["taken_at"].transform("max")
+    return frame.assign(tied=~frame["latest"] & frame["kind"].eq("snapshot") & frame["taken_at"].eq(last))
 
 
 def in_latest(rows: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
@@ -49,10 +54,12 @@ def stored_by_hour(tasks: pd.DataFrame) -> pd.DataFrame:
 _KINDS = {"task": "result", "group": "group_result"}
 
 
-def gone_between(changes: pd.DataFrame) -> pd.DataFrame:
+def gone_between(changes: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
     """What each snapshot holds and the next one of its server does not: columns server, before, after, db, key, family,
-    expires_at, due (its expiry had come by then)."""
-    gone = changes.loc[changes["change"].eq("gone")].rename(columns={"expires_before": "expires_at"})
+    expires_at, due (its expiry may have come by then: not ``between.early``).
+    """
+    rows = changes.assign(due=~early(changes, shots))
+    gone = rows.loc[rows["change"].eq("gone")].rename(columns={"expires_before": "expires_at"})
     return gone[["server", "before", "after", "db", "key", "family", "expires_at", "due"]].reset_index(drop=True)
 
 
@@ -70,43 +77,13 @@ def gone_by_family(gone: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
     return counted.sort_values("early", ascending=False, ignore_index=True)[columns]
 
 
-def _pairs(shots: pd.DataFrame) -> int:
-    return int(shots.loc[shots["taken_at"].notna(), "server"].duplicated().sum())
-
-
-def bulk_sentence(keys: pd.DataFrame, shots: pd.DataFrame, gone: pd.DataFrame) -> str:
-    """The finding, in words that claim no more than the snapshots show."""
-    timed = shots.loc[shots["taken_at"].notna()]
-    if not len(shots):
-        return "There is no snapshot in the evidence, so bulk removal can be neither shown nor ruled out."
-    if not _pairs(shots):
-        return (
-            f"One snapshot shows what was left ({count(len(keys), 'key')}), not what was removed: bulk removal can be "
-            "neither shown nor ruled out from it alone."
-        )
-    first, last = timed["taken_at"].min(), timed["taken_at"].max()
-    early = gone.loc[~gone["due"].astype(bool)]
-    span = f"Between {stamp(first)} and {stamp(last)}"
-    if not len(gone):
-        return f"{span} no key disappeared."
-    if not len(early):
-        return (
-            f"{span} {count(len(gone), 'key')} disappeared, each of them after its own expiry: no sign of bulk removal."
-        )
-    families = early["family"].value_counts()
-    return (
-        f"{span} {count(len(gone), 'key')} disappeared, {len(early):,} of them before their expiry or without one. "
-        f"{families.iloc[0]:,} of these were of the family {families.index[0]}. That they went together is not shown "
-        "by this."
-    )
-
-
 @dataclass(frozen=True)
 class BulkFindings:
     """What the bulk notebook shows: its headline, keys by family and by hour of storing, and what went between
     snapshots.
 
-    ``pairs``: how many pairs of snapshots there were to compare.
+    ``pairs``: how many pairs of snapshots there were to compare. ``scopes``: what went together, by each witness
+    (``scope.scopes_of_case``); the headline is their sentence.
     """
 
     headline: str
@@ -114,18 +91,34 @@ class BulkFindings:
     by_family: pd.DataFrame
     by_hour: pd.DataFrame
     gone: pd.DataFrame
+    scopes: tuple[Scope, ...] = ()
 
 
-def bulk_findings(keys: pd.DataFrame, tasks: pd.DataFrame, shots: pd.DataFrame, changes: pd.DataFrame) -> BulkFindings:
+def bulk_findings(
+    keys: pd.DataFrame,
+    tasks: pd.DataFrame,
+    shots: pd.DataFrame,
+    changes: pd.DataFrame,
+    *,
+    jobs: pd.DataFrame | None = None,
+    commands: pd.DataFrame | None = None,
+    events: pd.DataFrame | None = None,
+    retention_seconds: int | None = None,
+) -> BulkFindings:
     """The bulk patterns of a case. ``by_family``: columns server, db, family, keys, bytes, of each server's last
-    snapshot.
+    snapshot. Logs are read where ``retention_seconds`` says how long results are kept (0 = for ever).
     """
-    held, gone = in_latest(keys, shots), gone_between(changes)
+    held, gone = in_latest(keys, shots), gone_between(changes, shots)
     by_family = held.groupby(["server", "db", "family"], dropna=False).agg(keys=("key", "size"), bytes=("bytes", "sum"))
+    scopes = scopes_of_case(
+        keys, tasks, shots, changes,
+        jobs=jobs, commands=commands, events=events, retention_seconds=retention_seconds,
+    )  # fmt: skip
     return BulkFindings(
-        bulk_sentence(held, shots, gone),
-        _pairs(shots),
+        scope_sentence(scopes),
+        len(comparable(shots)),
         by_family.reset_index(),
         stored_by_hour(in_latest(tasks, shots)),
         gone_by_family(gone, keys),
+        scopes,
     )

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.evidence.source.patterns import covers
 from analysis.findings.lived import purge_of
-from analysis.findings.rules import STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules import SUPPORTIVE, WEAK, rule
 from analysis.findings.sighted import NOUN
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
@@ -82,7 +82,7 @@ def purge_code(view: View) -> Iterator[Finding]:
             others = listed([f"{one.file}:{one.line}" for one in found.iloc[1:].itertuples()], most=3)
             says += f" So do {others}." if len(found) > 2 else f" So does {others}."
         ran = record == "job" and purge_of(view) is not None
-        weight = STRONG if ran and reached else SUPPORTIVE if reached and record == "job" else WEAK
+        weight = SUPPORTIVE if reached and record == "job" and not ran else WEAK
         yield Finding("purge-code", record, where, says, dict.fromkeys(causes, weight))
 
 

@@ -1,119 +1,30 @@
 """Evidence from the server's counters: what cannot have happened because its counter stood still, and what may have.
 
-In: a ``View``. Out: findings for evicted, db_flushed, server_flushed, deleted_by_client, restart_data_loss,
-natural_expiry. A counter that the server does not report is missing, never zero; one that covers only a part of the
-record's life speaks only for that part.
+In: a ``View``. Out: findings for every cause that has a counter. A counter that the server does not report is missing,
+never zero; one that covers only a part of the record's life speaks only for that part, and of what it counted outside
+of that life nothing is made. A replica's counters tell of its master's deletions (facts/causes.md 2.3): left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import log10
 
 import pandas as pd
 
 from analysis.findings.lived import purge_of
 from analysis.findings.rules import DECISIVE, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.tally import commands, databases, tally, window
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
-from analysis.findings.words import at, count, duration
+from analysis.findings.words import at, count
 
-# Commands by which a client removes a key by name, or makes a script do it.
-REMOVING = (
-    "del",
-    "unlink",
-    "getdel",
-    "eval",
-    "evalsha",
-    "fcall",
-    "rename",
-    "move",
-    "migrate",
-    "restore",
-    "set",
-    "getex",
-)
 _BY_TTL = ("natural_expiry", "ttl_shortened")
-_BY_HAND = ("deleted_by_client", "bulk_deleted", "forgotten")
+_BY_HAND = ("deleted_by_client", "bulk_deleted", "forgotten", "purged_by_cleanup", "queue_purged")
 _BY_NAME = ("del", "unlink", "getdel")
+_BY_SCRIPT = ("eval", "evalsha", "fcall")
+_SHORTENING = ("expire", "pexpire", "expireat", "pexpireat", "getex")
+_MOVING = ("rename", "renamenx", "move", "migrate", "restore")
 _RECORDS = ("result", "job", "message")
-
-
-@dataclass(frozen=True)
-class Window:
-    """A record's life as one INFO answer's counters see it: from ``since`` (born) to ``until`` (missed).
-
-    ``watched`` is the share of that life that lies before the answer, ``covered`` the share in which its counters ran
-    too; 0 where they say nothing about it.
-    """
-
-    answer: pd.Series
-    watched: float
-    covered: float
-    born: pd.Timestamp | None
-
-    @property
-    def refutes(self) -> float:
-        """Decibans that a counter at zero takes from its cause."""
-        return silence(self.covered)
-
-
-def silence(share: float) -> float:
-    """Decibans against a cause that left no mark in ``share`` of the time: had it struck at a random moment, it would
-    have struck in the rest with probability 1 − share.
-    """
-    return -DECISIVE if share >= 0.99 else max(10 * log10(1 - share), -DECISIVE)
-
-
-def window(view: View, record: str) -> Window | None:
-    """The last INFO answer of the server that held, or would hold, the record, and how much of its life it covers."""
-    answers = view.servers
-    rows = view.rows(record)
-    if len(rows):
-        answers = answers.loc[answers["server"].isin(rows["server"])]
-    elif view.stated.environment in set(answers["server"]):
-        answers = answers.loc[answers["server"].eq(view.stated.environment)]
-    elif answers["server"].nunique() > 1:
-        return None
-    if not len(answers) or len(view.held(record)):
-        return None
-    answer = answers.iloc[-1]
-    born, missed = view.born(record), view.missed_by(record) or view.as_of
-    since = answer["counters_since"]
-    # Where a RESETSTAT can be neither seen nor ruled out, the counters may have begun later than they seem to.
-    trust = 0.9 if pd.isna(answer["counters_reset"]) else 1.0
-    if born is None:
-        # When the record was written is not known: the counters may have begun after it was gone.
-        return Window(answer, 0.0, 0.9 if pd.notna(since) else 0.0, None)
-    if missed is None or answer["at"] <= born:
-        return Window(answer, 0.0, 0.0, born)
-    watched = min((answer["at"] - born).total_seconds() / max((missed - born).total_seconds(), 1.0), 1.0)
-    return Window(answer, watched, watched * trust if pd.notna(since) and since <= born else 0.0, born)
-
-
-def _figure(view: View, seen: Window, counter: str) -> float | None:
-    """A counter of the window's answer; 0 for a command never called where commandstats are there; None where not
-    reported.
-    """
-    figures = view.counters.loc[view.counters["source"].eq(seen.answer["source"])]
-    mine = figures.loc[figures["counter"].eq(counter), "value"]
-    if len(mine):
-        return float(mine.iloc[0])
-    if counter.startswith("cmdstat_") and figures["counter"].str.startswith("cmdstat_").any():
-        return 0.0
-    return None
-
-
-def _grown(view: View, seen: Window, counter: str) -> bool:
-    """Did the counter grow between two answers, the later of which came after the record was born?"""
-    deltas = view.counters.loc[view.counters["counter"].eq(counter) & view.counters["server"].eq(seen.answer["server"])]
-    return bool((deltas["delta"].gt(0) & (seen.born is None or deltas["at"].gt(seen.born))).any())
-
-
-def _since(seen: Window) -> str:
-    since = seen.answer["counters_since"]
-    return f"from {at(since)} to {at(seen.answer['at'])}" if pd.notna(since) else f"up to {at(seen.answer['at'])}"
 
 
 @rule(
@@ -123,26 +34,46 @@ def _since(seen: Window) -> str:
 def eviction(view: View) -> Iterator[Finding]:
     for record in _RECORDS:
         if (seen := window(view, record)) is None or seen.answer["role"] != "master":
+            if seen is None and not len(view.held(record)):
+                yield from _never_evicts(view, record)
             continue
         source, evicted = str(seen.answer["source"]), seen.answer["evicted_keys"]
         limit, policy = seen.answer["maxmemory"], str(seen.answer["maxmemory_policy"])
+        counted = tally(view, record, "evicted_keys")
+        place, id, event = f"{source}, evicted_keys", "no-eviction", "eviction"
         if pd.notna(limit) and (int(limit) == 0 or policy == "noeviction"):
             what = "no memory limit is set" if int(limit) == 0 else "the policy is noeviction"
             says = f"Nothing can have been evicted: {what}, and evicted_keys is {evicted}."
             weight = -DECISIVE if evicted == 0 or pd.isna(evicted) else -WEAK
-            yield Finding("no-eviction", record, f"{source}, maxmemory", says, {"evicted": weight})
-        elif pd.notna(evicted) and int(evicted) == 0:
-            says = f"No key was evicted {_since(seen)}."
-            yield Finding("no-eviction", record, f"{source}, evicted_keys", says, {"evicted": seen.refutes})
-        elif pd.notna(evicted):
-            grew = _grown(view, seen, "evicted_keys")
+            place = f"{source}, maxmemory"
+        elif counted is None:
+            continue
+        elif counted.grew == 0:
+            says = f"No key was evicted {counted.when}."
+            weight = counted.refutes
+        else:
             ttl_only = policy.startswith("volatile") and record == "message"
-            says = f"{count(int(evicted), 'key was', 'keys were')} evicted {_since(seen)} under {policy}"
+            says = f"{count(int(counted.grew), 'key was', 'keys were')} evicted {counted.when} under {policy}"
             says += (
                 ", which spares keys without a TTL such as queues." if ttl_only else ", this one perhaps among them."
             )
-            weight = -DECISIVE if ttl_only else STRONG if grew else SUPPORTIVE if seen.covered else WEAK
-            yield Finding("evictions", record, f"{source}, evicted_keys", says, {"evicted": weight})
+            # That keys go for want of memory makes it likely that this one did; that all of them are counted, more.
+            weight = -DECISIVE if ttl_only else STRONG + counted.for_it
+            id = "evictions"
+        yield Finding(id, record, place, says, {"evicted": weight}, event=event)
+
+
+def _never_evicts(view: View, record: str) -> Iterator[Finding]:
+    """By CONFIG alone, which tells of the time when it was asked."""
+    for server in sorted(view.servers_of(record)):
+        config = view.config.get(server, {})
+        limit, policy = config.get("maxmemory"), config.get("maxmemory-policy")
+        if limit == "0" or policy == "noeviction":
+            told = f"maxmemory {limit}" if limit == "0" else f"maxmemory-policy {policy}"
+            says = f"With {told} nothing is evicted."
+            named = view.evidence.loc[view.evidence["kind"].eq("config") & view.evidence["server"].eq(server), "path"]
+            source = str(named.iloc[-1]) if len(named) else "CONFIG"
+            yield Finding("no-eviction", record, source, says, {"evicted": -STRONG}, event="eviction")
 
 
 @rule(
@@ -151,21 +82,81 @@ def eviction(view: View) -> Iterator[Finding]:
 )
 def flushes(view: View) -> Iterator[Finding]:
     for record in _RECORDS:
-        if (seen := window(view, record)) is None or seen.answer["role"] != "master":
-            continue
         for cause, counter in (("db_flushed", "cmdstat_flushdb"), ("server_flushed", "cmdstat_flushall")):
-            calls = _figure(view, seen, counter)
-            source = f"{seen.answer['source']}, {counter}"
+            calls = tally(view, record, counter)
+            if calls is None:
+                continue
             name = counter.removeprefix("cmdstat_").upper()
-            if calls == 0:
-                says = f"{name} was not called {_since(seen)}."
-                yield Finding("no-flush", record, source, says, {cause: seen.refutes})
-            elif calls:
-                grew = _grown(view, seen, counter)
-                says = (
-                    f"{name} was called {count(int(calls), 'time')} {_since(seen)}; of which database is not recorded."
-                )
-                yield Finding("flush-called", record, source, says, {cause: STRONG if grew else WEAK})
+            if calls.grew == 0:
+                says = f"{name} was not called {calls.when}."
+                yield Finding("no-flush", record, calls.source, says, {cause: calls.refutes}, event=name)
+                continue
+            says = f"{name} was called {count(int(calls.grew), 'time')} {calls.when}"
+            if view.followed(record):
+                continue  # the stream itself shows what was flushed
+            weight, more = _emptied(view, record, every=cause == "server_flushed")
+            weights = {cause: weight + calls.for_it if weight > 0 else weight}
+            yield Finding("flush-called", record, calls.source, f"{says}{more}.", weights, event=name)
+
+
+def _emptied(view: View, record: str, *, every: bool) -> tuple[float, str]:
+    """How much a flush counts by what INFO keyspace says of the databases before and after, and the words for it."""
+    untold = (STRONG, "") if every else (WEAK, "; of which database is not recorded")
+    before, after = _keyspaces(view, record)
+    dbs = set(before) if every else databases(view, record)
+    if after is None or (not every and not dbs):
+        return untold
+    was, left = ({db: sizes.get(db, 0) for db in sorted(dbs)} for sizes in (before, after))
+    if before:
+        if sum(was.values()) and sum(left.values()) * 2 <= sum(was.values()):
+            shown = ", ".join(f"those of DB {db} from {was[db]:,} to {left[db]:,}" for db in list(was)[:4] if was[db])
+            return DECISIVE + STRONG, f", and its keys went down: {shown}"
+        if not every and any(left[db] >= was[db] > 0 for db in dbs):
+            return -STRONG, f", and DB {min(dbs)} kept its keys"
+        return untold
+    if every or any(left.values()):
+        return untold
+    return STRONG, f", and DB {min(dbs)} is empty"
+
+
+def _keyspaces(view: View, record: str) -> tuple[dict[int, int], dict[int, int] | None]:
+    """Keys by database in the server's first answer, where there are several, and in its last; None where not told."""
+    answers = view.servers.loc[view.servers["server"].isin(view.servers_of(record)), "source"]
+    found: list[dict[int, int] | None] = []
+    for source in answers:
+        figures = view.counters.loc[view.counters["source"].eq(source)]
+        sizes = figures.loc[figures["counter"].str.fullmatch(r"db\d+\.keys")]
+        told = len(sizes) or figures["counter"].eq("cmdstat_info").any()
+        found.append({int(row.counter[2:-5]): int(row.value) for row in sizes.itertuples()} if told else None)
+    return (found[0] or {} if len(found) > 1 else {}), found[-1] if found else None
+
+
+@rule(
+    "saved-in-flush",
+    rests_on="where save points are set FLUSHALL saves at once, and :M logs DB saved on disk (Redis db.c)",
+)
+def saved_in_flush(view: View) -> Iterator[Finding]:
+    shutting = view.events["kind"].isin(("final_save", "shutdown_requested", "shutdown_signal"))
+    ends = view.events.loc[shutting, ["source", "line"]]
+    for record in _RECORDS:
+        born, missed = view.born(record), view.missed_by(record) or view.as_of
+        if len(view.held(record)) or born is None or missed is None:
+            continue
+        lines = view.events.loc[view.events["kind"].eq("saved_by_server") & view.events["at"].between(born, missed)]
+        saves = commands(view, record, ("save",))
+        if saves is not None and saves.grew > 0:
+            continue
+        for line in lines.itertuples():
+            if (ends["source"].eq(line.source) & (ends["line"] - line.line).abs().le(5)).any():
+                continue
+            says = f"The server itself saved its data at {at(line.at)}, which it does on FLUSHALL"
+            says += ", and SAVE was not called." if saves is not None else ", or on SAVE."
+            flushed = tally(view, record, "cmdstat_flushall")
+            counted = saves is not None and flushed is not None and flushed.grew > 0
+            weight = DECISIVE + STRONG if counted else STRONG if saves is not None else SUPPORTIVE
+            weights = {"server_flushed": weight}
+            yield Finding("saved-in-flush", record, f"{line.source}:{line.line}", says, weights, event="FLUSHALL")
+            break
 
 
 @rule("older-neighbours", rests_on="a flush takes every key of its database, older ones too")
@@ -188,36 +179,56 @@ def older_neighbours(view: View) -> Iterator[Finding]:
             weights["db_flushed"] = -DECISIVE
         elif record == "result" and view.stated.databases.get("results") in set(older["db"]):
             weights["db_flushed"] = -DECISIVE
-        yield Finding("older-neighbours", record, str(row["snapshot"]), says, weights, event="neighbours")
+        yield Finding("older-neighbours", record, str(row["snapshot"]), says, weights, event="scope")
 
 
 @rule(
     "removals",
-    rests_on="commandstats count DEL, UNLINK and GETDEL since start; a master counts no expiry there",
+    rests_on="commandstats count DEL, UNLINK and GETDEL; kombu's locks and chords call DEL too (facts/causes.md 2.2)",
 )
 def removals(view: View) -> Iterator[Finding]:
     for record in _RECORDS:
-        if (seen := window(view, record)) is None or seen.answer["role"] != "master":
+        named, scripts = commands(view, record, _BY_NAME), commands(view, record, _BY_SCRIPT)
+        if named is None or scripts is None:
             continue
-        calls = {name: _figure(view, seen, f"cmdstat_{name}") for name in REMOVING}
-        if any(value is None for value in calls.values()):
+        event = "removed by name"
+        if named.grew == 0 and scripts.grew == 0:
+            says = f"No command that removes keys by name was called {named.when}."
+            weights = dict.fromkeys(_BY_HAND, named.refutes)
+            yield Finding("no-removal", record, named.source, says, weights, event=event)
             continue
-        called = {name: int(value or 0) for name, value in calls.items() if value}
-        source = f"{seen.answer['source']}, commandstats"
-        if not set(called) - {"set"}:
-            says = f"No command that removes keys by name was called {_since(seen)}."
-            weights = dict.fromkeys((*_BY_HAND, "purged_by_cleanup"), seen.refutes)
-            yield Finding("no-removal", record, source, says, weights)
-        elif by_name := {name: number for name, number in called.items() if name in _BY_NAME}:
-            listed = ", ".join(f"{name.upper()} {number:,}×" for name, number in by_name.items())
-            says = (
-                f"Keys were removed by name {_since(seen)} ({listed}); workers do so too; which keys is not recorded."
-            )
-            weights = dict.fromkeys((*_BY_HAND, "purged_by_cleanup"), WEAK)
-            purge = "purge" if record == "job" and purge_of(view) is not None else ""
-            if purge:
-                says += " The purge is among them and counted once."
-            yield Finding("removed-by-name", record, source, says, weights, event=purge)
+        if view.followed(record) and named.grew:
+            # What took it is in the stream, and only whether a client can have done it is open.
+            says = f"DEL, UNLINK or GETDEL were called {count(int(named.grew), 'time')} {named.when}."
+            yield Finding("removed-by-name", record, named.source, says, dict.fromkeys(_BY_HAND, WEAK), event=event)
+            continue
+        baseline = scripts.grew + _purged(view)
+        calls = count(int(named.grew), "call")
+        if named.grew <= baseline:
+            says = f"Of DEL, UNLINK and GETDEL there were {calls} {named.when}: no more than workers' own locks make."
+            weights = dict.fromkeys(_BY_HAND, -SUPPORTIVE)
+            yield Finding("removals-of-workers", record, named.source, says, weights, event=event)
+            continue
+        says = (
+            f"Keys were removed by name {named.when}: {calls} of DEL, UNLINK or GETDEL, {baseline:,.0f} of which can "
+            "be the workers' own; which keys is not recorded."
+        )
+        if record == "job" and purge_of(view) is not None:
+            event = "purge"
+            says += " The purge is among them and counted once."
+        weights = dict.fromkeys(_BY_HAND, max(SUPPORTIVE + named.for_it, 0.0))
+        yield Finding("removed-by-name", record, named.source, says, weights, event=event)
+
+
+def _purged(view: View) -> float:
+    """DELs of `celery purge`: one for each of a queue's four priority lists."""
+    return 4.0 * float(view.events["kind"].eq("queue_purged").sum())
+
+
+def removed_by_name(view: View, record: str) -> float:
+    """How many calls that remove keys by name fall in the time in which a record was taken; 0 where not known."""
+    named = commands(view, record, _BY_NAME)
+    return 0.0 if named is None else named.expected
 
 
 @rule(
@@ -226,41 +237,56 @@ def removals(view: View) -> Iterator[Finding]:
 )
 def expired_keys(view: View) -> Iterator[Finding]:
     for record in ("result", "job"):
-        seen = window(view, record)
-        if seen is None or pd.isna(seen.answer["expired_keys"]) or seen.answer["role"] != "master":
+        if (counted := tally(view, record, "expired_keys")) is None:
             continue
-        source, expired = f"{seen.answer['source']}, expired_keys", int(seen.answer["expired_keys"])
-        if expired == 0 and seen.covered:
-            # A due key may wait in memory, unseen, until it is reclaimed: the counter alone is not decisive.
-            says = f"No key was removed by its TTL {_since(seen)}."
-            yield Finding("none-expired", record, source, says, dict.fromkeys(_BY_TTL, max(seen.refutes, -STRONG)))
-        elif expired:
-            says = f"{count(expired, 'key', 'keys')} ran out {_since(seen)}; which ones is not recorded."
-            yield Finding("some-expired", record, source, says, dict.fromkeys(_BY_TTL, WEAK if seen.covered else 0.0))
+        if counted.grew == 0:
+            # A due key may wait in memory, unseen, until it is reclaimed: the counter alone is not decisive. EXPIRE
+            # with a time past is no expiry to it (facts/causes.md 2.5).
+            says = f"No key was removed by its TTL {counted.when}."
+            less = max(counted.refutes, -STRONG)
+            weights = {"natural_expiry": less, "clock_jump": less, "ttl_shortened": max(less, -SUPPORTIVE)}
+            yield Finding("none-expired", record, counted.source, says, weights)
+        else:
+            if view.followed(record):
+                continue  # the stream itself shows what ran out
+            says = f"{count(int(counted.grew), 'key', 'keys')} ran out {counted.when}; which ones is not recorded."
+            weights = dict.fromkeys(_BY_TTL, max(WEAK + counted.for_it, 0.0))
+            yield Finding("some-expired", record, counted.source, says, weights)
 
 
 @rule(
-    "restart",
-    rests_on="a start begins with an empty memory and loads what was saved; uptime shows it (Redis server.c)",
+    "expiry-changes",
+    rests_on="commandstats count EXPIRE and its kin; results get their TTL by SETEX (celery/backends/redis.py)",
 )
-def restart(view: View) -> Iterator[Finding]:
+def expiry_changes(view: View) -> Iterator[Finding]:
+    for record in ("result", "job"):
+        if (calls := commands(view, record, _SHORTENING)) is None:
+            continue
+        number = count(int(calls.grew), "time")
+        if view.followed(record) and (calls.grew or any(fate.by == "expiry" for fate in view.fates(record))):
+            continue  # the stream itself shows whose expiry was changed; but for one that deletes at once
+        if calls.grew == 0:
+            says = f"No command that changes an expiry was called {calls.when}."
+            weight = max(calls.refutes, -STRONG)
+        else:
+            says = f"An expiry was changed {number} {calls.when}; of which keys is not recorded."
+            weight = max(SUPPORTIVE + calls.for_it, 0.0)
+        yield Finding("expiry-changes", record, calls.source, says, {"ttl_shortened": weight})
+
+
+@rule(
+    "moves",
+    rests_on="SWAPDB, RENAME, MOVE and MIGRATE each have a count of their own in commandstats (facts/causes.md 4)",
+)
+def moves(view: View) -> Iterator[Finding]:
     for record in _RECORDS:
-        seen = window(view, record)
-        if seen is None or seen.born is None or not (starts := view.starts(str(seen.answer["server"]))):
-            continue
-        started, source = starts[-1].at, starts[-1].source
-        if started <= seen.born:
-            before = duration((seen.born - started).total_seconds())
-            says = f"The server had been up since {at(started)}, {before} before the record was written."
-            weights = {"restart_data_loss": silence(seen.watched)}
-            yield Finding("up-all-along", record, source, says, weights)
-            continue
-        missed = view.missed_by(record)
-        if missed is not None and missed < started:
-            continue
-        says = f"The server was started at {at(started)}, after the record was written"
-        kept = view.config.get(str(seen.answer["server"]), {})
-        bare = kept.get("save") == "" and kept.get("appendonly") == "no"
-        says += ", and was set to write nothing to disk." if bare else "."
-        weights = {"restart_data_loss": DECISIVE + SUPPORTIVE if bare else STRONG}
-        yield Finding("restarted", record, source, says, weights)
+        for cause, names, weight in (("db_swapped", ("swapdb",), DECISIVE), ("renamed_or_moved", _MOVING, STRONG)):
+            if (calls := commands(view, record, names)) is None:
+                continue
+            shown = " or ".join(name.upper() for name in names)
+            if calls.grew == 0:
+                says = f"{shown} was not called {calls.when}."
+                yield Finding("no-moves", record, calls.source, says, {cause: calls.refutes})
+            elif not view.followed(record):
+                says = f"{shown} was called {count(int(calls.grew), 'time')} {calls.when}; of what is not recorded."
+                yield Finding("moves-called", record, calls.source, says, {cause: max(weight + calls.for_it, 0.0)})

@@ -7,6 +7,7 @@ Weighs nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +24,20 @@ from analysis.frames import words_in
 _NOT_WORK = re.compile(NOT_WORK)
 # Witnesses that hold every write in its order; the others see a part.
 STREAMS = ("append-only file", "replication backlog")
+# These show what clients sent, or what befell keys, as it happened, while they ran.
+RECORDERS = ("MONITOR log", "keyspace log")
 # What the last of several commands on one key leaves behind.
 WRITES = frozenset(
     "SET SETEX PSETEX SETNX GETSET MSET MSETNX APPEND SETRANGE SETBIT INCR INCRBY DECR DECRBY HSET HMSET HSETNX HSETEX "
     "HINCRBY HINCRBYFLOAT LPUSH RPUSH LPUSHX RPUSHX SADD ZADD ZINCRBY XADD COPY RESTORE RESTORE-ASKING RENAME RENAMENX "
     "SUNIONSTORE SINTERSTORE SDIFFSTORE".split()
 )
-_EXPIRES = frozenset("EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST GETEX".split())
+EXPIRES = frozenset("EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST GETEX".split())
 _REMOVES = frozenset("DEL UNLINK GETDEL DELEX DELIFEQ RENAME RENAMENX MOVE MIGRATE".split())
 _EVENTS = frozenset(("del", "expired", "evicted", "rename_from", "move_from"))
-_ALL = frozenset(("FLUSHDB", "FLUSHALL", "SWAPDB"))
+# These take all keys of a database, or of all.
+WHOLE = frozenset(("FLUSHDB", "FLUSHALL", "SWAPDB"))
+_OVER = frozenset(("SET",))
 _FAMILY = 5
 """So many keys of one kind that go together are no longer a few by name."""
 _NEAR = pd.Timedelta(seconds=10)
@@ -118,6 +123,11 @@ def _listed(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(keys=pd.Series(rows["keys"].tolist(), rows.index, dtype=object))
 
 
+def first_keys(rows: pd.DataFrame) -> list[str]:
+    """The first key that each row names; empty where it names none."""
+    return [keys[0] if keys else "" for keys in _listed(rows)["keys"]]
+
+
 def _naming(commands: pd.DataFrame, text: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Numbers of the rows with a key that holds ``text``."""
     lists = pa.array(commands["keys"])
@@ -153,7 +163,7 @@ def fates(commands: pd.DataFrame, own: pd.DataFrame, wanted: set[str]) -> list[F
     """
     found: list[Fate] = []
     # Parts of one append-only file are one witness.
-    everything = commands.loc[words_in(commands["verb"], _ALL)]
+    everything = commands.loc[words_in(commands["verb"], WHOLE)]
     own = own.loc[own["witness"].ne("ACL LOG")]  # what was denied did not run
     witness, of_all = stream_of(own["source"]), stream_of(everything["source"])
     for name in witness.unique():
@@ -165,6 +175,12 @@ def fates(commands: pd.DataFrame, own: pd.DataFrame, wanted: set[str]) -> list[F
                 if fate := _fate(commands, here, whole, key, None if db is None else int(db)):
                     found.append(fate)
     return sorted(found, key=lambda fate: (fate.row["witness"] not in STREAMS, fate.row["source"]))
+
+
+def rows_of_stream(commands: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of one stream, by what ``stream_of`` calls it."""
+    mine = stream_of(pd.Series(commands["source"].cat.categories)).eq(name).to_numpy(dtype=bool)
+    return commands.loc[np.append(mine, False)[commands["source"].cat.codes.to_numpy()]]
 
 
 def stream_of(source: pd.Series) -> pd.Series:
@@ -186,8 +202,8 @@ def _fate(commands: pd.DataFrame, mine: pd.DataFrame, whole: pd.DataFrame, key: 
             taken = row if taken is None else taken
         elif upper in WRITES and _writes(row, key):
             written, shortened, taken = row, None, None
-        elif upper in _EXPIRES and taken is None:
-            shortened = row
+        elif upper in EXPIRES and taken is None:
+            shortened, taken = row, row if _at_once(row) else None
     if taken is None and written is not None:
         taken = _first_of(whole, db, after=written.name, before=None)
     if taken is None:
@@ -195,11 +211,38 @@ def _fate(commands: pd.DataFrame, mine: pd.DataFrame, whole: pd.DataFrame, key: 
     return Fate(taken, key, db, written, shortened, _family(commands, taken, key))
 
 
+def end_of_key(behind: pd.DataFrame, put: pd.Series, key: str) -> Fate | None:
+    """What first took ``key`` away after the command ``put`` had put something into it: of ``behind``, the commands of
+    the same stream after it. The key may have been made anew since; what had been in it was gone.
+    """
+    db = None if pd.isna(put["db"]) else int(put["db"])
+    chosen = behind.loc[words_in(behind["verb"], _REMOVES | WHOLE | EXPIRES | _OVER)]
+    named = np.zeros(len(chosen), bool)
+    named[_naming(chosen, key)] = True
+    chosen = _listed(chosen.loc[named | words_in(chosen["verb"], WHOLE)].head(_MOST_ROWS))
+    shortened = None
+    for _, row in chosen.iterrows():
+        upper = str(row["verb"]).upper()
+        if upper in WHOLE:
+            if reaches(row, db):
+                return Fate(row, key, db, put, shortened, 0)
+            continue
+        if not isinstance(row["keys"], list) or key not in row["keys"]:
+            continue
+        if db is not None and pd.notna(row["db"]) and int(row["db"]) != db:
+            continue
+        if upper in EXPIRES:
+            shortened = row
+        elif _takes(row, key) or row["keys"][1:2] == [key]:
+            return Fate(row, key, db, put, shortened, _family(behind, row, key))
+    return None
+
+
 def _first_of(whole: pd.DataFrame, db: int | None, *, after: Any, before: Any) -> pd.Series | None:
     """The first command on a whole database, between two rows, that takes keys of this one."""
     between = whole.loc[(whole.index > after) & (whole.index < before if before is not None else True)]
     for _, row in between.head(_MOST_ROWS).iterrows():
-        if _reaches(row, str(row["verb"]).upper(), db):
+        if reaches(row, db):
             return row
     return None
 
@@ -210,13 +253,24 @@ def _writes(row: pd.Series, key: str) -> bool:
     return bool(row["keys"][1:2] == [key]) if verb == "COPY" else not verb.endswith("STORE") or row["keys"][0] == key
 
 
+def _at_once(row: pd.Series) -> bool:
+    """Whether a change of expiry deletes at once: with none left, or a time past (facts/causes.md 2.5)."""
+    if str(row["verb"]).upper() == "PERSIST" or row["witness"] in STREAMS:
+        return False  # a stream has the DEL itself
+    if pd.notna(row["ttl"]):
+        return bool(row["ttl"] <= 0)
+    return bool(pd.notna(row["expires_at"]) and pd.notna(row["not_before"]) and row["expires_at"] <= row["not_before"])
+
+
 def _takes(row: pd.Series, key: str) -> bool:
     """Of RENAME it is the first key that goes; what it is called then is written anew."""
     keys = row["keys"]
     return bool(keys) and (str(row["verb"]).upper() not in ("RENAME", "RENAMENX") or keys[0] == key)
 
 
-def _reaches(row: pd.Series, verb: str, db: int | None) -> bool:
+def reaches(row: pd.Series, db: int | None) -> bool:
+    """Whether a command of ``WHOLE`` takes the keys of this database (None: not known which that is)."""
+    verb = str(row["verb"]).upper()
     if verb == "FLUSHALL":
         return True
     if db is None:
@@ -266,6 +320,13 @@ def _stem(key: str) -> str:
     cut = max(key.rfind(mark) for mark in ":-_/.")
     stem = key[: cut + 1]
     return stem.rstrip("0123456789abcdefABCDEF-") or stem
+
+
+def goes_to(fate: Fate, dbs: Set[int]) -> bool:
+    """Whether SWAPDB or MOVE put the key into one of these databases."""
+    if fate.verb not in ("SWAPDB", "MOVE") or pd.isna(fate.row["detail"]):
+        return False
+    return not dbs.isdisjoint(int(number) for number in re.findall(r"\d{1,9}", str(fate.row["detail"])))
 
 
 def in_bulk(fate: Fate) -> bool:

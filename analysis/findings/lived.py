@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.view import ENDED, NAMING, SLACK, View
 from analysis.findings.weigh import Finding
@@ -24,7 +25,10 @@ def worker_had_it(view: View) -> Iterator[Finding]:
     if view.taken is None:
         return
     says = f"A worker had the task by {at(view.taken.at)}."
-    yield Finding("worker-had-it", "message", view.taken.source, says, {"consumed": DECISIVE + 10}, event="delivered")
+    # What it has received it may hold unacknowledged, until it begins or, with acks_late, ends.
+    done = view.ended is not None or len(view.results)
+    weights = {"consumed": DECISIVE + 10} if done else {"consumed": 10.0, "reserved": STRONG}
+    yield Finding("worker-had-it", "message", view.taken.source, says, weights, event="delivered")
     if view.ended is not None:
         says = f"The task had ended by {at(view.ended.at)}: what took keys from the server later took no message of it."
         lost = ("restart_data_loss", "db_flushed", "server_flushed", "evicted")
@@ -57,6 +61,8 @@ def expiry(view: View) -> Iterator[Finding]:
         says = f"It was gone {by} {early} before it was due to expire ({at(due.at)})."
         weight = -(SHOWN - 15) if due.says == "recorded" and shown else -DECISIVE
         yield Finding("gone-early", "result", due.source, says, {"natural_expiry": weight}, event="result expiry")
+    elif view.as_of < due.at <= end_of_second(view.as_of):
+        return  # the case ends within that second
     elif due.at > view.as_of and any(pd.isna(fate.row["not_after"]) for fate in view.fates("result")):
         return  # a removal without a time may have come later than anything that has one
     elif due.at > view.as_of:
@@ -71,7 +77,8 @@ def expiry(view: View) -> Iterator[Finding]:
         if missing := _siblings_without(view):
             weight = WEAK
             says += f" But {missing} of the same name that ended within the retention have no result either."
-        yield Finding("expiry-passed", "result", due.source, says, {"natural_expiry": weight}, event="result expiry")
+        weights = {"natural_expiry": weight, "expired_on_load": weight}
+        yield Finding("expiry-passed", "result", due.source, says, weights, event="result expiry")
 
 
 def _siblings_without(view: View) -> int:
@@ -111,11 +118,13 @@ def purge_logged(view: View) -> Iterator[Finding]:
     named = names(line, view.task_id)
     says = f"A purge was logged at {at(line['at'])}{number}, and {'names this one' if named else 'does not name them'}."
     source = f"{line['source']}:{line['line']}"
-    weight = DECISIVE + SUPPORTIVE if named else STRONG
+    weight = DECISIVE if named else STRONG
     yield Finding("purge-logged", "job", source, says, {"purged_by_cleanup": weight}, event="purge")
     ended = _ended_before(view, line["at"])
     recorded = set(view.jobs["task_id"].dropna())
-    if pd.notna(line["count"]) and ended and not (ended & recorded) and line["count"] >= len(ended):
+    # Where a stream shows which keys went, their number adds nothing.
+    told = pd.notna(line["count"]) and not view.followed("job")
+    if told and ended and not (ended & recorded) and line["count"] >= len(ended):
         says = (
             f"None of the {len(ended)} tasks that had ended by then has a job record left, and the purge took "
             f"{int(line['count'])}: it accounts for all of them."

@@ -11,7 +11,8 @@ from math import log10
 import pandas as pd
 
 from analysis.findings.deeds import STREAMS
-from analysis.findings.rules import DECISIVE, SHOWN, STRONG, WEAK, rule
+from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.tally import commands
 from analysis.findings.traces import nearly
 from analysis.findings.view import LOOKED_IN, SLACK, View
 from analysis.findings.weigh import Finding
@@ -21,7 +22,7 @@ NOUN = {"result": "result", "job": "job record", "message": "message"}
 # What a sound snapshot without the record speaks against: the search covered every database and prefix of that server.
 _THERE = ("present", "wrong_database", "wrong_prefix", "queued", "reserved")
 # What `unknown` starts with (causes.PRIORS): an old sighting is held against it.
-_EVEN = 13.0
+_EVEN = 10.0
 
 
 @rule("held", rests_on="a snapshot holds every key of the server at its ctime (Redis rdb.c)")
@@ -90,9 +91,17 @@ def _still(view: View, record: str, row: pd.Series, cause: str) -> tuple[float, 
     taken = view.taken_at(row.snapshot)
     if taken is None or view.as_of is None:
         return _EVEN + STRONG, " When that snapshot was taken is not known."
-    gap = (view.as_of - taken).total_seconds()
+    if without := view.contested(row):
+        later = view.stated.noticed_at is not None and view.stated.noticed_at >= taken.floor("s")
+        says = f" {without[0]}, taken in the same second, does not; which of the two came first is not told."
+        return _EVEN - (SUPPORTIVE if later else WEAK), says
+    own = row.get("stored_at")
+    gap = (view.as_of - (max(taken, own) if pd.notna(own) else taken)).total_seconds()
     if gap <= 1:
         return SHOWN, ""
+    if view.shots.loc[view.shots["snapshot"].eq(row.snapshot), "kind"].ne("snapshot").any():
+        # A file that is written to until it is copied ends at least there, and likely when the case was collected.
+        return _EVEN + STRONG, f" When that file ended is not told; the evidence goes on for {duration(gap)}."
     born = view.born(record)
     held_for = max((taken - born).total_seconds(), 1.0) if born is not None and born < taken else gap
     noticed = view.stated.noticed_at
@@ -118,6 +127,69 @@ def _taken(view: View, snapshot: str) -> str:
 
 
 @rule(
+    "moved-there",
+    rests_on="SWAPDB, MOVE and RENAME change where a key is (facts/causes.md, C14, C15)",
+)
+def moved_there(view: View) -> Iterator[Finding]:
+    """It is held in another place than it was seen in, or looked for."""
+    for record in ("result", "job"):
+        if not len(view.held(record)):
+            continue
+        row = view.main(record)
+        cause = _cause_of(view, record, row)
+        rows = view.rows(record)
+        earlier = rows.loc[rows["server"].eq(row["server"]) & ~(rows["db"].eq(row["db"]) & rows["key"].eq(row["key"]))]
+        earlier = earlier.loc[~earlier["snapshot"].isin(view.held(record)["snapshot"])]
+        if cause not in ("wrong_database", "wrong_prefix") and not len(earlier):
+            continue
+        was = earlier.iloc[-1] if len(earlier) else None
+        renamed = cause == "wrong_prefix" if was is None else was["db"] == row["db"]
+        says = f"It is in DB {row['db']} as {row['key']}"
+        if was is not None:
+            says += f", and was in DB {was['db']} as {was['key']} in {was['snapshot']}"
+        if was is None and _always_there(view, record, row):
+            continue
+        weights, told = _movers(view, record, renamed=renamed)
+        if was is not None:
+            weights |= dict.fromkeys(("wrong_database", "wrong_prefix"), -DECISIVE - STRONG)
+        yield Finding("moved-there", record, f"{row['snapshot']}, byte {row['offset']}", f"{says}{told}.", weights)
+
+
+def _always_there(view: View, record: str, row: pd.Series) -> bool:
+    """Whether it was stored where it is: an earlier snapshot holds it there, a command wrote it there, or the worker's
+    banner names that database.
+    """
+    rows = view.rows(record)
+    same = rows["server"].eq(row["server"]) & rows["db"].eq(row["db"]) & rows["key"].eq(row["key"])
+    if rows.loc[same, "snapshot"].nunique() > 1:
+        return True
+    if record != "result":
+        return False
+    if view.written["db"].eq(row["db"]).fillna(False).any():
+        return True
+    banners = view.events.loc[view.events["kind"].eq("worker_results"), "text"].fillna("")
+    return bool(banners.str.contains(rf"://\S*/{int(row['db'])}(?:\?|\s|$)").any())
+
+
+def _movers(view: View, record: str, *, renamed: bool) -> tuple[dict[str, float], str]:
+    """Decibans for each way to move a key: as much as its being held there, and what its counter adds."""
+    ways: list[tuple[str, tuple[str, ...]]] = [("renamed_or_moved", ("rename", "renamenx"))]
+    if not renamed:
+        ways = [("db_swapped", ("swapdb",)), ("renamed_or_moved", ("move", "migrate", "copy", "restore"))]
+    weights: dict[str, float] = {}
+    told = ""
+    for cause, names in ways:
+        calls = commands(view, record, names, held=True)
+        if calls is not None and calls.grew:
+            weights[cause] = SHOWN + DECISIVE + calls.for_it
+            called = " or ".join(name.upper() for name in names)
+            told += f"; {called} was called {count(int(calls.grew), 'time')} {calls.when} ({calls.source})"
+        else:
+            weights[cause] = SHOWN + (calls.refutes if calls is not None else 0.0)
+    return weights, told
+
+
+@rule(
     "expired-in-file", rests_on="a snapshot keeps keys past their expiry until the server reclaims them (Redis rdb.c)"
 )
 def expired_in_file(view: View) -> Iterator[Finding]:
@@ -138,9 +210,9 @@ def expired_in_file(view: View) -> Iterator[Finding]:
             says += f", {duration(life or 0)} after it was stored and not the {duration(policy or 0)} of the policy"
         cause = "ttl_shortened" if shortened else "natural_expiry"
         source = f"{row['snapshot']}, byte {row['offset']}"
-        yield Finding(
-            "expired-in-file", record, source, says + ".", {cause: DECISIVE + STRONG}, event=f"{record} expiry"
-        )
+        # It had come to its end; whether the server removed it then, or left it out on a start, is not told by that.
+        weights = {cause: DECISIVE + STRONG} | ({} if shortened else {"expired_on_load": DECISIVE + STRONG})
+        yield Finding("expired-in-file", record, source, says + ".", weights, event=f"{record} expiry")
 
 
 def _life(view: View, record: str, row: pd.Series) -> float | None:
@@ -164,7 +236,7 @@ def not_in_snapshot(view: View) -> Iterator[Finding]:
             continue
         # Of several servers the one whose last snapshot is the oldest decides how far the search reaches.
         last = sound.sort_values("taken_at").iloc[0]
-        if len(view.held(record)) or view.past(record)["snapshot"].eq(last["snapshot"]).any():
+        if len(view.held(record)) or view.rows(record)["snapshot"].eq(last["snapshot"]).any():
             continue
         born = view.born(record)
         if born is not None and born > last["taken_at"]:
@@ -178,30 +250,20 @@ def not_in_snapshot(view: View) -> Iterator[Finding]:
         yield Finding("not-in-snapshot", record, last["snapshot"], says, weights)
 
 
-@rule("keyspace-after", rests_on="INFO keyspace lists every database that holds a key")
-def keyspace_after(view: View) -> Iterator[Finding]:
+@rule(
+    "wiped-after",
+    rests_on="a start loads what was saved, a resync drops everything, INFO keyspace lists each database with a key",
+)
+def wiped_after(view: View) -> Iterator[Finding]:
     for record, noun in NOUN.items():
-        rows = view.held(record)
-        if len(rows) != 1:
+        rows = view.in_latest(record)
+        if not len(rows) or len(view.held(record)):
             continue
-        row = rows.iloc[0]
-        taken = view.taken_at(row["snapshot"])
-        if taken is None:
+        if (wiped := view.wiped(record, rows.iloc[-1])) is None:
             continue
-        later = view.servers.loc[view.servers["server"].eq(row["server"]) & (view.servers["at"] > taken)]
-        if not len(later):
-            continue
-        answer = later.iloc[-1]
-        sizes = view.counters.loc[
-            view.counters["source"].eq(answer["source"]) & view.counters["counter"].str.fullmatch(r"db\d+\.keys")
-        ]
-        mine = sizes.loc[sizes["counter"].eq(f"db{row['db']}.keys")]
-        known = view.counters["source"].eq(answer["source"]) & view.counters["counter"].eq("cmdstat_info")
-        if not len(mine) and (len(sizes) or known.any()):
-            says = f"A later INFO ({at(answer['at'])}) shows DB {row['db']} empty: the {noun} was gone by then."
-            causes = ("present", "queued", "reserved", "wrong_database", "wrong_prefix", "wrong_node")
-            weights = dict.fromkeys(causes, -SHOWN)
-            yield Finding("keyspace-after", record, f"{answer['source']}, keyspace", says, weights)
+        says = f"{rows.iloc[-1]['snapshot']} holds the {noun}, but later, by {at(wiped.at)}, {wiped.says}."
+        causes = ("present", "queued", "reserved", "wrong_database", "wrong_prefix", "wrong_node")
+        yield Finding("wiped-after", record, wiped.source, says, dict.fromkeys(causes, -SHOWN))
 
 
 @rule("another-kind-of-id", rests_on="group and chord IDs are no task IDs; root and parent IDs are (celery/canvas.py)")

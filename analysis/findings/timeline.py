@@ -265,11 +265,13 @@ def _gone(view: View, verdict: Verdict) -> list[dict[str, Any]]:
             continue
         if record.cause in ("natural_expiry", "purged_by_cleanup") or view.fates(name):
             continue
-        if missed == view.stated.noticed_at:
+        shots = view.shots.loc[view.shots["taken_at"].eq(missed) | view.shots["taken_at"].eq(missed.floor("s"))]
+        if len(shots) and missed.floor("s") != view.stated.noticed_at:
+            source, says, certainty = str(shots["snapshot"].iloc[-1]), f"the {NOUN[name]} was gone by then", "shown"
+        elif missed.floor("s") == view.stated.noticed_at or missed == view.stated.noticed_at:
             source, says, certainty = "case.toml, noticed_at", f"the {NOUN[name]} was gone, as reported", "stated"
         else:
-            shots = view.shots.loc[view.shots["taken_at"].eq(missed), "snapshot"]
-            source, says, certainty = str(shots.iloc[0]), f"the {NOUN[name]} was gone by then", "shown"
+            continue
         rows.append(_row(name, "gone", missed, says, source, certainty))
     return rows
 

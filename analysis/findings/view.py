@@ -8,12 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.celery.families import TASK_META
 from analysis.findings.bulk import looks
-from analysis.findings.deeds import STREAMS, WRITES, Fate, fates, is_job, is_result, own_commands, place_of, stream_of
+from analysis.findings.deeds import (
+    RECORDERS,
+    STREAMS,
+    WRITES,
+    Fate,
+    fates,
+    goes_to,
+    is_job,
+    is_result,
+    own_commands,
+    place_of,
+    stream_of,
+)
+from analysis.findings.journey import Journey, journeys
+from analysis.findings.moment import SLACK as SLACK
+from analysis.findings.moment import Moment, end_of_second
+from analysis.findings.outages import Start, jumps, starts
+from analysis.findings.scope import Scope, scope
 from analysis.findings.traces import find_traces
 from analysis.findings.ttl import Retention, retention
 from analysis.frames import frame, words_in
@@ -25,20 +44,22 @@ TAKEN = ("received", "started", *ENDED, "retried", "ignored", "rejected", "revok
 # Kinds whose line names an ID without saying that it is a task's own.
 NAMING = ("mentioned", "chord_failed", "group_gone", "purge", "delete", "flush", "not_done")
 
+# Kinds of evidence whose times are the server's own.
+_BY_SERVER = ("snapshot", "append-only file", "append-only commands", "append-only part", "redis log")
+
 # Which of case.toml's [databases] each record was looked for in.
 LOOKED_IN = {"result": "results", "job": "main", "message": "broker"}
 
-# Clocks of a worker and of Redis may differ, and Celery stamps date_done some milliseconds before it stores.
-SLACK = pd.Timedelta(seconds=2)
-
 
 @dataclass(frozen=True)
-class Moment:
-    """A time and what it rests on."""
+class Registered:
+    """A job's ID in a registry or a queue of RQ: ``until`` is the registry's time for it, None where it has none."""
 
-    at: pd.Timestamp
-    source: str
-    says: str = ""
+    snapshot: str
+    db: int
+    key: str
+    offset: int
+    until: pd.Timestamp | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +67,10 @@ class View:
     """Everything known about one task. Frames are those of the whole case unless said otherwise; all times are UTC.
 
     ``results``, ``waiting``, ``records``, ``log`` and ``deeds`` are this task's own rows of ``tasks``, ``messages``,
-    ``jobs``, ``events`` and ``commands``.
+    ``jobs``, ``events`` and ``commands``. ``sent`` is its message as commands carried it, ``calling`` the messages of
+    others that ask for it to be called behind them, both in the form of ``messages``; ``meta`` is its last stored
+    result, decoded, where that is JSON, and ``contents`` the same of each command in ``written``, by its label;
+    ``registered`` is where RQ lists the ID.
     """
 
     task_id: str
@@ -62,6 +86,13 @@ class View:
     config: Mapping[str, Mapping[str, str]]
     commands: pd.DataFrame = field(default_factory=lambda: frame("commands"))
     cleanup: pd.DataFrame = field(default_factory=lambda: frame("cleanup"))
+    changes: pd.DataFrame = field(default_factory=lambda: frame("changes"))
+    clients: pd.DataFrame = field(default_factory=lambda: frame("clients"))
+    sent: pd.DataFrame = field(default_factory=lambda: frame("messages"))
+    calling: pd.DataFrame = field(default_factory=lambda: frame("messages"))
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    contents: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    registered: tuple[Registered, ...] = ()
 
     @cached_property
     def shots(self) -> pd.DataFrame:
@@ -74,7 +105,12 @@ class View:
 
     @cached_property
     def as_of(self) -> pd.Timestamp | None:
-        return as_of(self.evidence, self.servers, self.events, self.stated.noticed_at)
+        evidence, events = self.evidence, self.events
+        if jumps(events, self.servers, set(self.servers["server"])):
+            # By a clock that jumped nothing is dated; INFO's own names are by the collector's.
+            evidence = evidence.loc[~evidence["kind"].isin(_BY_SERVER)]
+            events = events.loc[~events["process"].fillna("").str.startswith("redis")]
+        return as_of(evidence, self.servers, events, self.stated.noticed_at)
 
     @cached_property
     def results(self) -> pd.DataFrame:
@@ -143,7 +179,7 @@ class View:
         if looked is not None and any(fate.db == looked for fate in found):
             return [fate for fate in found if fate.db in (looked, None)]
         dbs = {int(db) for db in rows["db"].dropna()} | ({looked} if looked is not None else set())
-        return [fate for fate in found if not dbs or fate.db in dbs or fate.db is None]
+        return [fate for fate in found if not dbs or fate.db in dbs or fate.db is None or goes_to(fate, dbs)]
 
     def _counts(self, record: str, fate: Fate) -> bool:
         # By what others than the commands tell, for these may be of another database.
@@ -160,6 +196,22 @@ class View:
             held = held.loc[held["db"].eq(fate.db)]
         stream = stream_of(pd.Series([fate.row["source"]])).iloc[0]
         return not stream_of(held["snapshot"]).eq(stream).any()
+
+    @cached_property
+    def journeys(self) -> list[Journey]:
+        """The way of its message, by each stream that shows it (``journey.journeys``)."""
+        replies = set(self.sent["reply_to"].dropna()) | set(self.keys.loc[self.keys["family"].eq("reply"), "key"])
+        return journeys(self.commands, self.deeds, self.task_id, replies)
+
+    def scopes(self, record: str) -> tuple[Scope, ...]:
+        """What vanished together with one record (``scope.scope``)."""
+        if record not in self._scopes:
+            self._scopes[record] = scope(self, record)
+        return self._scopes[record]
+
+    @cached_property
+    def _scopes(self) -> dict[str, tuple[Scope, ...]]:
+        return {}
 
     @cached_property
     def written(self) -> pd.DataFrame:
@@ -184,12 +236,57 @@ class View:
         return {"result": self.results, "job": self.records, "message": self.waiting}[record]
 
     def held(self, record: str) -> pd.DataFrame:
-        """Rows in the last snapshot of their server that have not expired by ``as_of``, and of which no stream of
-        commands shows that they were taken away after it.
+        """Rows in the last snapshot of their server that have not expired by ``as_of``, and of which nothing shows that
+        they were taken away after it: no command, no start or resync without them, no later INFO of an empty database.
         """
-        rows = self._in_latest(record)
-        rows = rows.loc[~self._expired(rows)]
-        return rows.loc[[not self._taken_since(record, row) for _, row in rows.iterrows()]]
+        if record not in self._held:
+            rows = self.in_latest(record)
+            rows = rows.loc[~self._expired(rows)]
+            gone = [self._taken_since(record, row) or bool(self.wiped(record, row)) for _, row in rows.iterrows()]
+            self._held[record] = rows.loc[~np.array(gone, bool)]
+        return self._held[record]
+
+    @cached_property
+    def _held(self) -> dict[str, pd.DataFrame]:
+        return {}
+
+    def wiped(self, record: str, row: pd.Series) -> Moment | None:
+        """What is known to have emptied its server, or its database, after the snapshot of ``row`` held it."""
+        taken, server = self.taken_at(str(row["snapshot"])), str(row["server"])
+        if taken is None:
+            return None
+        born = row.get("stored_at", row.get("created_at"))
+        for start in self.starts(server):
+            # What is older than a start that loaded nothing, or something older still, was not there after it. A
+            # snapshot's time stands for a whole second.
+            after = start.at >= taken if pd.notna(born) and born < start.at else start.at > end_of_second(taken) + SLACK
+            older = start.saved is not None and not start.from_aof and pd.notna(born) and start.saved[1] < born
+            if after and (start.loaded == 0 or older):
+                return Moment(start.at, start.source, "the server was started without it")
+        log = self.events.loc[self.events["kind"].eq("resync_flush") & self.events["server"].isin((server, ""))]
+        for line in log.loc[log["at"].ge(taken)].itertuples():
+            return Moment(line.at, f"{line.source}:{line.line}", "the server dropped its data for another master's")
+        return self._emptied(server, int(row["db"]), taken)
+
+    def _emptied(self, server: str, db: int, taken: pd.Timestamp) -> Moment | None:
+        later = self.servers.loc[self.servers["server"].eq(server) & (self.servers["at"] > taken)]
+        for answer in later.itertuples():
+            figures = self.counters.loc[self.counters["source"].eq(answer.source), "counter"]
+            sizes = figures.loc[figures.str.fullmatch(r"db\d+\.keys")]
+            if not sizes.eq(f"db{db}.keys").any() and (len(sizes) or figures.eq("cmdstat_info").any()):
+                return Moment(answer.at, f"{answer.source}, keyspace", f"INFO shows DB {db} empty")
+        return None
+
+    def followed(self, record: str) -> bool:
+        """Whether a stream without gaps shows how the record was written, and so all that befell it since."""
+        if record == "message":
+            return any(self.is_whole_stream(way.last["source"]) for way in self.journeys)
+        wanted = self.keys_of(record)
+        rows = self.deeds.loc[words_in(self.deeds["verb"], WRITES) & self.deeds["witness"].isin(STREAMS)]
+        return any(
+            isinstance(row["keys"], list) and not wanted.isdisjoint(row["keys"]) and self.is_whole_stream(row["source"])
+            for _, row in rows.iterrows()
+        )
 
     def _taken_since(self, record: str, row: pd.Series) -> bool:
         """Whether a removal of the key came after the snapshot that holds it, or in the moment when that was taken: had
@@ -197,21 +294,25 @@ class View:
         """
         taken = self.taken_at(str(row["snapshot"]))
         for fate in self.fates(record):
-            if (
-                fate.row["witness"] not in STREAMS
-                or not _same_key(fate, row)
-                or taken is None
-                or not self.is_whole(fate)
-            ):
+            if not _same_key(fate, row) or taken is None or not self.is_whole(fate):
                 continue
             first, last = fate.row["not_before"], fate.row["not_after"]
+            if fate.row["witness"] not in STREAMS:
+                # What sees only a part may have missed that it was written again, unless it saw the writing before.
+                seen = fate.written is not None or first > end_of_second(taken)
+                if not seen or fate.row["witness"] not in RECORDERS:
+                    continue
             if (pd.notna(first) and first >= taken) or (pd.notna(last) and last >= taken):
                 return True
         return False
 
     def is_whole(self, fate: Fate) -> bool:
         """Whether the witness was read to its end and nothing of it is missing."""
-        stream = stream_of(pd.Series([fate.row["source"]])).iloc[0]
+        return self.is_whole_stream(fate.row["source"])
+
+    def is_whole_stream(self, source: str) -> bool:
+        """The same of a source of commands."""
+        stream = stream_of(pd.Series([source])).iloc[0]
         rows = self.evidence.loc[stream_of(self.evidence["path"]).eq(stream)]
         return bool(rows["complete"].fillna(True).all())
 
@@ -248,27 +349,35 @@ class View:
             return set(rows["server"])
         return {self.stated.environment} if self.stated.environment in known - {""} else known
 
-    def starts(self, server: str) -> list[Moment]:
-        """When a server is known to have started, in order: from its uptime, and from its log."""
-        mine = self.servers.loc[self.servers["server"].eq(server) & self.servers["started_at"].notna()]
-        told = [Moment(row.started_at, f"{row.source}, uptime_in_seconds") for row in mine.itertuples()]
-        logged = self.events.loc[self.events["kind"].eq("server_started") & self.events["at"].notna()]
-        logged = logged.loc[logged["server"].isin((server, ""))]
-        told += [Moment(row.at, f"{row.source}:{row.line}") for row in logged.itertuples()]
-        starts: list[Moment] = []
-        for start in sorted(told, key=lambda moment: moment.at):
-            if not starts or start.at - starts[-1].at > SLACK:
-                starts.append(start)
-        return starts
+    def starts(self, server: str) -> list[Start]:
+        """When a server is known to have started, in order, and with what data (``outages.starts``)."""
+        if server not in self._starts:
+            self._starts[server] = starts(self.events, self.servers, self.counters, server)
+        return self._starts[server]
+
+    @cached_property
+    def _starts(self) -> dict[str, list[Start]]:
+        return {}
 
     def _in_time(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Rows in the order in which their snapshots were taken."""
         order = {name: place for place, name in enumerate(self.shots.sort_values("taken_at")["snapshot"])}
         return rows.assign(order=rows["snapshot"].map(order)).sort_values("order", kind="stable").drop(columns="order")
 
-    def _in_latest(self, record: str) -> pd.DataFrame:
+    def in_latest(self, record: str) -> pd.DataFrame:
+        """This task's rows in the last snapshot of their server, or in one of the same second."""
         rows = self.rows(record)
-        return rows.loc[rows["snapshot"].isin(self.shots.loc[self.shots["latest"], "snapshot"])]
+        last = self.shots.loc[self.shots["latest"] | self.shots["tied"], "snapshot"]
+        return rows.loc[rows["snapshot"].isin(last)]
+
+    def contested(self, row: pd.Series) -> list[str]:
+        """Snapshots of the same second as the one that holds ``row``, in an unknown order, that do not hold its key."""
+        mine = self.shots.loc[self.shots["server"].eq(row["server"])]
+        if not mine["tied"].any():
+            return []
+        others = mine.loc[(mine["latest"] | mine["tied"]) & mine["complete"] & mine["snapshot"].ne(row["snapshot"])]
+        same = self.keys.loc[self.keys["key"].eq(row["key"]) & self.keys["db"].eq(row["db"]), "snapshot"]
+        return [name for name in others["snapshot"] if not same.eq(name).any()]
 
     def _expired(self, rows: pd.DataFrame) -> pd.Series:
         if self.as_of is None or "expires_at" not in rows:
@@ -313,6 +422,10 @@ class View:
         written = self.written.loc[self.written["not_after"].notna()]
         if len(written):
             row = written.iloc[-1]
+            # The line on its end follows the storing, and may tell the time more closely than the command.
+            begun = row["not_before"] if pd.notna(row["not_before"]) else row["not_after"]
+            if self.ended is not None and begun - SLACK <= self.ended.at < row["not_after"]:
+                return self.ended
             return Moment(row["not_after"], place_of(row))
         return self._logged(ENDED, last=True)
 
@@ -338,6 +451,13 @@ class View:
             return created.iloc[0]
         return self.received.at if self.received else self.stored.at if self.stored else None
 
+    def exposed_since(self, record: str) -> pd.Timestamp | None:
+        """From when on what took the record can have taken it: the last time it was seen held, else ``born``."""
+        seen = [at for name in self.rows(record)["snapshot"].unique() if (at := self.taken_at(name)) is not None]
+        born, missed = self.born(record), self.missed_by(record)
+        times = [*(at for at in seen if missed is None or at <= missed), *([born] if born is not None else [])]
+        return max(times, default=None)
+
     def missed_by(self, record: str) -> pd.Timestamp | None:
         """The earliest time at which it is known, or said, to be gone: a sound snapshot without it, else
         ``noticed_at``.
@@ -353,11 +473,15 @@ class View:
         without = (
             without.loc[without["server"].isin(servers)] if servers <= set(without["server"]) else without.iloc[:0]
         )
-        times = [at for at in without["taken_at"].dropna() if after is None or at > after]
+        # What an append-only file tells last came before its end: of what it lacks then, its time is no upper bound.
+        stream = without["kind"].ne("snapshot")
+        times = [end_of_second(at) for at in without.loc[~stream, "taken_at"].dropna() if after is None or at > after]
+        if stream.any() and self.as_of is not None:
+            times.append(self.as_of if after is None else max(self.as_of, after))
         times += [fate.row["not_after"] for fate in self.fates(record) if pd.notna(fate.row["not_after"])]
         noticed = self.stated.noticed_at
-        if noticed is not None and (after is None or noticed > after):
-            times.append(noticed)
+        if noticed is not None and (after is None or end_of_second(noticed) > after):
+            times.append(end_of_second(noticed) if after is not None and noticed <= after else noticed)
         return min(times, default=None)
 
     def _logged(self, kinds: tuple[str, ...], *, last: bool = False) -> Moment | None:

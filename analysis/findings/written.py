@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.findings.causes import PRIORS
 from analysis.findings.coded import places
-from analysis.findings.deeds import STREAMS, Fate, in_bulk, when_of
+from analysis.findings.deeds import EXPIRES, RECORDERS, STREAMS, Fate, in_bulk, when_of
 from analysis.findings.lived import purge_of
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.sighted import NOUN
@@ -40,13 +40,24 @@ def taken_away(view: View) -> Iterator[Finding]:
         shown: set[str] = set()
         held = bool(len(view.held(record)))
         for fate in view.fates(record):
+            if held and _put_elsewhere(view, record, fate):
+                yield _put(view, record, fate)
+                continue
             if held and not view.undated(record, fate):
                 continue
             weights = _weights(view, record, fate)
             if held:
                 # One of the two came later, and neither tells: what is held against what is gone.
                 weights = {cause: SHOWN for cause, weight in weights.items() if weight > 0}
-            if shown and fate.row["witness"] not in STREAMS:
+            if fate.row["witness"] in (*RECORDERS, "slowlog"):
+                # It tells whose doing it was, which no stream does.
+                less = DECISIVE + STRONG if fate.verb in EXPIRES else DECISIVE
+                copied = ("renamed_or_moved",) if _copied(view, fate) is not None else ()
+                weights |= {cause: -less for cause in _not_by(fate) if cause not in {*weights, *copied}}
+                weights = {cause: weight for cause, weight in weights.items() if cause in PRIORS[record]}
+                if shown & set(weights) and fate.row["witness"] == "keyspace log":
+                    weights = {cause: weight for cause, weight in weights.items() if weight < 0 or cause in shown}
+            elif shown and fate.row["witness"] not in STREAMS:
                 # What holds every write has told more of the same end.
                 weights = {cause: weight for cause, weight in weights.items() if cause in shown}
             elif fate.row["witness"] in STREAMS:
@@ -58,18 +69,82 @@ def taken_away(view: View) -> Iterator[Finding]:
             yield Finding(kind, record, fate.source, says, weights, event=f"{record} removal")
 
 
+@rule("copied-before", rests_on="COPY and DEL of one key are a move in two commands (facts/causes.md, C15)")
+def copied_before(view: View) -> Iterator[Finding]:
+    for record in ("result", "job"):
+        if len(view.held(record)):
+            continue
+        for fate in view.fates(record):
+            row = _copied(view, fate)
+            if fate.by not in ("client", "script") or row is None or in_bulk(fate):
+                continue
+            says = f"{row['verb']} had copied it to {row['keys'][1]}{when_of(row)}, before it was removed."
+            weights = {"renamed_or_moved": DECISIVE, "forgotten": -STRONG, "deleted_by_client": -SUPPORTIVE}
+            yield Finding("copied-before", record, f"{row['source']}, {row['offset']}", says, weights)
+            break
+
+
+def _copied(view: View, fate: Fate) -> pd.Series | None:
+    """The COPY of the key before it was taken, by any witness; after it, there was nothing to copy."""
+    copies = view.deeds.loc[words_in(view.deeds["verb"], ("COPY",))]
+    copies = copies.loc[[keys[:1] == [fate.key] for keys in copies["keys"]]]
+    return copies.iloc[-1] if len(copies) else None
+
+
+def _put_elsewhere(view: View, record: str, fate: Fate) -> bool:
+    """Whether the command took the record from where it was, to where it is held."""
+    if fate.verb not in ("SWAPDB", *_MOVED) or fate.row["witness"] not in (*STREAMS, *RECORDERS):
+        return False
+    rows = view.held(record)
+    return not (rows["key"].eq(fate.key) & (rows["db"].eq(fate.db) if fate.db is not None else True)).any()
+
+
+def _put(view: View, record: str, fate: Fate) -> Finding:
+    row = view.main(record)
+    cause = _OF_ALL.get(fate.verb, "renamed_or_moved")
+    says = f"{_says(view, record, fate).rstrip('.')}: it is now {row['key']} of DB {row['db']}."
+    weights = {cause: SHOWN + DECISIVE + SUPPORTIVE}
+    return Finding("put-elsewhere", record, fate.source, says, weights, event=f"{record} removal")
+
+
+def _not_by(fate: Fate) -> tuple[str, ...]:
+    """Causes that a recorder's account of the end rules out, unless it leads to them: MONITOR and SLOWLOG show the very
+    command that a client sent, and a notification has the event's name.
+    """
+    if fate.row["witness"] != "keyspace log":
+        return ("evicted", "natural_expiry", "ttl_shortened", *_BY_NAME)
+    if fate.by in ("client", "script"):
+        few = ("deleted_by_client", "forgotten") if in_bulk(fate) else ()
+        return ("evicted", "natural_expiry", *few)
+    if fate.by == "eviction":
+        return ("natural_expiry", "ttl_shortened", *_BY_NAME)
+    return ("evicted", *_BY_NAME) if fate.by == "expiry" else ()
+
+
+_BY_NAME = ("deleted_by_client", "bulk_deleted", "forgotten", "purged_by_cleanup", "renamed_or_moved")
+
+
 def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
     """Decibans for each cause that the command can mean; nothing for those that do not compete for the record."""
     # Of a file that is damaged, or of which a part is missing, what came after may be lost.
     sure = _SEEN if fate.row["witness"] in STREAMS and view.is_whole(fate) else _TOLD
     lead, other = _causes(view, record, fate.by, fate), _causes(view, record, fate.or_by, fate)
+    if fate.or_by == "expiry" and fate.shortened is not None and "ttl_shortened" in other:
+        # Whoever brings an expiry near means the key to go by it; a DEL behind that is its end.
+        lead, other = other, lead
     weights = dict.fromkeys(lead, sure)
     if fate.by == "unknown":
-        weights = dict.fromkeys(
-            [*_causes(view, record, "client", fate), *_causes(view, record, "expiry", fate)], STRONG
-        )
+        # Of a key whose expiry was taken off, or may have been: it has none any more that is known.
+        kept = fate.shortened is None or str(fate.shortened["verb"]).upper() != "PERSIST"
+        either = [*_causes(view, record, "client", fate), *(_causes(view, record, "expiry", fate) if kept else ())]
+        weights = dict.fromkeys(either, STRONG)
     for cause in other:
         weights.setdefault(cause, sure + _room_for(fate))
+    if "deleted_by_client" in weights and len(fate.row["keys"] or ()) == 1 and str(fate.row["verb"]) in ("DEL", "del"):
+        # A client's EXPIRE with a time past, and MIGRATE, are written as one DEL too (facts/causes.md 2.5, C15).
+        if fate.row["witness"] not in ("MONITOR log", "slowlog"):
+            weights.setdefault("ttl_shortened", weights["deleted_by_client"] - WEAK)
+            weights.setdefault("renamed_or_moved", weights["deleted_by_client"] - WEAK)
     if record == "job" and "purged_by_cleanup" in weights and purge_of(view) is None:
         # Without a word of a cleanup, in log or code, it may as well have been somebody's own doing.
         in_code = bool(len(places(view, "job", "deletes", "purges")))
@@ -108,6 +183,8 @@ def _causes(view: View, record: str, by: str, fate: Fate) -> list[str]:
         return ["ttl_shortened" if _shortened(view, record, fate) else "natural_expiry"]
     if by == "eviction":
         return ["evicted"]
+    if fate.verb in EXPIRES:
+        return ["ttl_shortened"]
     if by not in ("client", "script"):
         return []
     if cause := _OF_ALL.get(fate.verb):

@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import Unusable
-from analysis.findings.causes import CAUSES
+from analysis.findings.answers import answers
 from analysis.findings.inventory import known_tasks
-from analysis.findings.tell import sure
 from analysis.findings.words import stamp
 from analysis.investigation import Investigation
 from analysis.redact import redact_value
 from analysis.report.show import shown
 
 _LONGEST = 200
+_WIDTH = 110
 
 
 def folder_name(task_id: str) -> str:
@@ -121,36 +122,56 @@ def _write_parts(looked: Investigation, folder: Path) -> None:
 
 
 def summary_text(looked: Investigation) -> str:
-    """The first screen as plain text."""
-    verdict, case = looked.verdict, looked.case
+    """The first screen as plain text: the six questions, each with its answer, then what to do and what is missing."""
+    verdict, case, view = looked.verdict, looked.case, looked.view
     zone = case.settings.timezone
     judged = f"As of: {stamp(verdict.as_of, zone)}" if verdict.as_of is not None else "As of: not dated"
     asked = f" (asked as {looked.asked!r})" if looked.asked != verdict.task_id else ""
+    weighed = {name: verdict.of(name) for name in verdict.records}
+    answered = answers(view, verdict.records, weighed)
+    widest = max(len(question) for question, _ in answered)
+    records = [f"{fact.label}: {fact.answer}. {fact.basis}" for fact in verdict.facts]
+    bulk = looked.bulk.headline
+    gaps = [f"{gap.missing}: {gap.how}" for gap in verdict.gaps]
     lines = [
         verdict.asked,
         f"Task: {verdict.name + ' · ' if verdict.name else ''}{verdict.task_id}{asked}",
-        judged,
+        f"{judged}; all times are UTC",
         "",
-        verdict.headline,
-        verdict.summary,
+        _wrapped("", verdict.headline),
         "",
-        *(f"{fact.label}: {fact.answer}. {fact.basis}" for fact in verdict.facts),
+        *(_wrapped(f"{question:<{widest}}  ", answer) for question, answer in answered),
         "",
-        "How sure:",
-        *(
-            f"  {name}: {CAUSES[record.cause].title}, {sure(record.confidence)}"
-            for name, record in verdict.records.items()
-        ),
+        "How it came about",
+        *(_wrapped("  ", paragraph) for paragraph in verdict.summary.splitlines()),
         "",
-        f"Bulk removal: {looked.bulk.headline}",
+        "The records, and the evidence",
+        *(_wrapped("  ", record) for record in records),
+        *([_wrapped("  Bulk removal: ", bulk, hang=4)] if bulk not in dict(answered).values() else []),
         "",
-        "Not read, or in part:" if case.shortcomings else "All evidence was read.",
-        *(f"  {line}" for line in case.shortcomings),
+        "What to do, in this order",
+        *(_wrapped(f"{number:>3}. ", action) for number, action in enumerate(verdict.actions, start=1)),
         "",
-        "What to do:",
-        *(f"  {number}. {action}" for number, action in enumerate(verdict.actions, start=1)),
+        "What is missing, the most telling first" if gaps else "Nothing is missing that would change the answer.",
+        *(_wrapped("  - ", gap) for gap in gaps),
+        "",
+        "Not read, or in part" if case.shortcomings else "All evidence was read.",
+        *(_wrapped("  - ", line) for line in case.shortcomings),
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _wrapped(lead: str, text: str, hang: int | None = None) -> str:
+    """A paragraph of at most ``_WIDTH`` characters a line behind a lead; commands and keys are never broken."""
+    indent = " " * (len(lead) if hang is None else hang)
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=lead,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _details(looked: Investigation) -> dict[str, Any]:
