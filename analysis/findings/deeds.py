@@ -295,7 +295,9 @@ def _family(commands: pd.DataFrame, taken: pd.Series, key: str) -> int:
     at = commands.index.get_loc(taken.name)
     near = commands.iloc[max(0, at - _MANY) : at + _MANY]
     # What may be an eviction is nobody's doing of many at once.
-    by_hand = near["removed_by"].isin(("client", "script")) & near["or_by"].ne("eviction")
+    by_hand = near["removed_by"].isin(("client", "script")) & ~near["or_by"].isin(("eviction", "expiry"))
+    if taken["or_by"] == "expiry":
+        by_hand = near["removed_by"].isin(("client", "script")) & near["or_by"].ne("eviction")
     near = near.loc[near["source"].eq(taken["source"]) & by_hand.fillna(False)]
     if pd.notna(taken["not_before"]):
         near = near.loc[(near["not_before"] - taken["not_before"]).abs() <= _NEAR]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.findings.deeds import own_commands, when_of
+from analysis.findings.deeds import own_commands, place_of, when_of
 from analysis.findings.journey import Journey
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.view import View
@@ -326,23 +326,25 @@ def chord_state(view: View) -> Iterator[Finding]:
     """The task is the body of a chord, or the next of a chain, and was never sent."""
     if not len(view.calling):
         return
-    parts = sorted(set(view.calling["task_id"].dropna()))
-    groups = sorted(set(view.calling["group_id"].dropna()))
+    parts = set(view.calling["task_id"].dropna())
     source = f"{view.calling.iloc[0]['snapshot']}, byte {view.calling.iloc[0]['offset']}"
-    says = f"It was to be called behind {count(len(parts), 'other task')}, and was never sent itself."
+    ended = view.events.loc[view.events["task_id"].isin(parts) & view.events["kind"].eq("succeeded"), "task_id"]
+    says = f"It was to be called behind {count(len(parts), 'other task')}"
+    # The last part sends the body, unless it cannot find how many there were.
+    weights = {"chord_state_expired": SUPPORTIVE, "wrong_id": -_SEEN}
+    if parts <= set(ended):
+        says += ", and all of them succeeded"
+        weights = {"chord_state_expired": DECISIVE + WEAK, "wrong_id": -_SEEN, "never_published": -SUPPORTIVE}
     for record in concerned(view):
-        weights = {"chord_state_expired": SUPPORTIVE, "wrong_id": -_SEEN, "never_published": WEAK}
-        yield Finding("chord-body", record, source, says, weights)
-    ended = view.events.loc[view.events["task_id"].isin(parts) & view.events["kind"].eq("succeeded")]
-    for group in groups:
+        yield Finding("chord-body", record, source, f"{says}; it was never sent itself.", weights)
+    for group in sorted(set(view.calling["group_id"].dropna())):
         deeds = own_commands(view.commands, group)
-        gone = deeds.loc[deeds["removed_by"].eq("expiry")]
+        gone = deeds.loc[deeds["removed_by"].isin(("expiry", "unknown")) | deeds["or_by"].eq("expiry")]
         if not len(gone):
             continue
         row = gone.iloc[0]
-        says = f"{row['keys'][0]}, the chord's bookkeeping, expired{when_of(row)}"
-        late = set(ended["task_id"].dropna()) == set(parts)
-        says += ", and all its parts succeeded, yet it was not sent." if late else "."
+        sure = row["removed_by"] == "expiry"
+        says = f"{row['keys'][0]}, the chord's bookkeeping, {'expired' if sure else 'was removed'}{when_of(row)}."
+        weights = {"chord_state_expired": STRONG if sure else SUPPORTIVE}
         for record in concerned(view):
-            weights = {"chord_state_expired": DECISIVE + SUPPORTIVE if late else STRONG}
-            yield Finding("chord-expired", record, f"{row['source']}, byte {row['offset']}", says, weights)
+            yield Finding("chord-expired", record, place_of(row), says, weights)

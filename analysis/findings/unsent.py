@@ -32,7 +32,8 @@ _SENT = re.compile(r"\b(?:sent|published|queued|enqueued|dispatched|scheduled|de
 
 def _nowhere(view: View) -> bool:
     """Whether no queue, worker or stream shows that the message ever was."""
-    return not (view.journeys or came_to_be(view) or view.taken is not None or len(view.waiting))
+    called = len(view.calling)  # it was to be sent by a worker, not by the application
+    return not (view.journeys or came_to_be(view) or view.taken is not None or len(view.waiting) or called)
 
 
 @rule(

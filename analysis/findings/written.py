@@ -15,6 +15,7 @@ from analysis.findings.causes import PRIORS
 from analysis.findings.coded import places
 from analysis.findings.deeds import EXPIRES, RECORDERS, STREAMS, Fate, in_bulk, when_of
 from analysis.findings.lived import purge_of
+from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.sighted import NOUN
 from analysis.findings.view import LOOKED_IN, SLACK, View
@@ -129,8 +130,10 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
     # Of a file that is damaged, or of which a part is missing, what came after may be lost.
     sure = _SEEN if fate.row["witness"] in STREAMS and view.is_whole(fate) else _TOLD
     lead, other = _causes(view, record, fate.by, fate), _causes(view, record, fate.or_by, fate)
-    if fate.or_by == "expiry" and fate.shortened is not None and "ttl_shortened" in other:
-        # Whoever brings an expiry near means the key to go by it; a DEL behind that is its end.
+    brought_near = fate.shortened is not None and "ttl_shortened" in other
+    if fate.or_by == "expiry" and (brought_near or _came_due(view, fate)):
+        # Whoever brings an expiry near means the key to go by it; and where the case goes on beyond an expiry, the key
+        # went by it unless somebody came before.
         lead, other = other, lead
     weights = dict.fromkeys(lead, sure)
     if fate.by == "unknown":
@@ -156,6 +159,13 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
             if cause in PRIORS[record]:
                 known.setdefault(cause, -DECISIVE)
     return known
+
+
+def _came_due(view: View, fate: Fate) -> bool:
+    """Whether nothing in its stream bounds the command from above, and the case goes on beyond the key's expiry."""
+    if pd.isna(fate.due) or view.as_of is None or fate.due > end_of_second(view.as_of):
+        return False
+    return bool(pd.isna(fate.row["not_after"]) or fate.row["not_after"] > view.as_of)
 
 
 def _room_for(fate: Fate) -> float:

@@ -72,10 +72,10 @@ def _matrix(verdict: Verdict, record: str) -> Html:
 
 
 def _columns(weighed: tuple[Hypothesis, ...]) -> list[Hypothesis]:
-    """The leading causes, and those that evidence has ruled out hardest; ``unknown`` always, at the end."""
+    """The leading causes, and the commonest of those that evidence bears on; ``unknown`` always, at the end."""
     known = [h for h in weighed if h.cause != "unknown"]
     leading = [h for h in known if h.probability >= 0.01][:MOST_COLUMNS]
-    moved = sorted((h for h in known if h not in leading and h.evidence), key=lambda h: -abs(h.decibans - h.prior))
+    moved = sorted((h for h in known if h not in leading and h.evidence), key=lambda h: (-h.prior, -h.decibans))
     room = max(MOST_COLUMNS - 1 - len(leading), 0)
     return [
         *leading,
