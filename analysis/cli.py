@@ -30,7 +30,7 @@ from analysis.findings.purge import verify_purge as verify
 from analysis.findings.purge_list import LARGEST, read_ids
 from analysis.findings.purge_words import purge_headline, purge_lines, purge_notes
 from analysis.findings.view import place
-from analysis.findings.words import count, stamp
+from analysis.findings.words import count, listed, stamp
 from analysis.investigation import case_gaps, holding, look_into
 from analysis.kernels import COMPILED_FROM
 from analysis.progress import Progress
@@ -147,7 +147,7 @@ def inspect(case: str, **options: Any) -> int:
     if gaps:
         click.echo("What is missing, and how to have it:")
         for gap in gaps:
-            click.echo(f"  {gap.missing}: {gap.how} (would tell: {', '.join(gap.would_decide)})")
+            click.echo(f"  {gap.missing}: {gap.how} (would tell: {listed(gap.would_decide, most=6)})")
     return said.status(opened)
 
 

@@ -18,12 +18,12 @@ from analysis.case import Case
 from analysis.celery.messages import calls, sent_messages
 from analysis.celery.results import body_of
 from analysis.evidence.rdb_values import ValueUnreadable
-from analysis.findings.advice import DECIDES, gaps
 from analysis.findings.bulk import BulkFindings, bulk_findings, looks
 from analysis.findings.causes import CAUSES
-from analysis.findings.coded import code_about
 from analysis.findings.conclude import conclude
 from analysis.findings.inventory import known_tasks
+from analysis.findings.rules.coded import code_about
+from analysis.findings.telling.advice import DECIDES, gaps
 from analysis.findings.timeline import timeline
 from analysis.findings.traces import known_ids, whole_id
 from analysis.findings.ttl import TtlFindings, retention, ttl_findings

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.findings.between import comparable, early
-from analysis.findings.extents import Scope
 from analysis.findings.scope import scope_sentence, scopes_of_case
+from analysis.findings.scope.between import comparable, early
+from analysis.findings.scope.extents import Scope
 
 
 def looks(evidence: pd.DataFrame) -> pd.DataFrame:

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from analysis.findings import (  # noqa: F401 - entering their rules in the register
-    advice,
+from analysis.findings.rules import (  # noqa: F401 - entering their rules in the register
     coded,
     counted,
     handled,
     lived,
+    look,
     lost,
     recorded,
     rq,
     scoped,
     sighted,
     stored,
-    tell,
     unsent,
     written,
 )
-from analysis.findings.rules import look
+from analysis.findings.telling import advice, tell
 from analysis.findings.verdict import Hypothesis, Record, Verdict
 from analysis.findings.view import View, place
 from analysis.findings.weigh import SMALLEST, fold, unexpected_loss, weigh

@@ -12,9 +12,9 @@ import pandas as pd
 
 from analysis.findings.contradictions import with_contradictions
 from analysis.findings.deeds import WRITES, place_of
-from analysis.findings.lived import purge_of
-from analysis.findings.sighted import NOUN
-from analysis.findings.tell import sure
+from analysis.findings.rules.lived import purge_of
+from analysis.findings.rules.sighted import NOUN
+from analysis.findings.telling.tell import sure
 from analysis.findings.verdict import Verdict
 from analysis.findings.view import View
 from analysis.findings.words import count, duration, stamp

@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import Unusable
-from analysis.findings.answers import answers
 from analysis.findings.inventory import known_tasks
+from analysis.findings.telling.answers import answers
 from analysis.findings.words import stamp
 from analysis.investigation import Investigation
 from analysis.redact import redact_value

@@ -9,12 +9,12 @@ from functools import cache
 
 import pytest
 
-from analysis.findings.advice import DECIDES, actions, gaps
 from analysis.findings.causes import CAUSES, PRIORS
-from analysis.findings.missing import keeps_backlog
-from analysis.findings.recorders import RECORDERS, advice_of
-from analysis.findings.remedies import REMEDIES
-from analysis.findings.servers import argument, quoted, through_disk
+from analysis.findings.telling.advice import DECIDES, actions, gaps
+from analysis.findings.telling.missing import keeps_backlog
+from analysis.findings.telling.recorders import RECORDERS, advice_of
+from analysis.findings.telling.remedies import REMEDIES
+from analysis.findings.telling.servers import argument, quoted, through_disk
 from analysis.findings.verdict import Record
 from analysis.findings.view import View
 from analysis.frames import frame

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from analysis.findings.bulk import bulk_findings, looks
-from analysis.findings.cohort import cohort
 from analysis.findings.deeds import Fate
-from analysis.findings.extents import EXTENTS, ORDERS, Scope, leads, nearly_all, run_of
 from analysis.findings.scope import scope, scope_between, scope_sentence, scopes_of_case
-from analysis.findings.sweeps import sweeps, swept, worst
+from analysis.findings.scope.cohort import cohort
+from analysis.findings.scope.extents import EXTENTS, ORDERS, Scope, leads, nearly_all, run_of
+from analysis.findings.scope.sweeps import sweeps, swept, worst
 from analysis.frames import frame
 from tests.findings.cases import TASK, at, event, result, snapshot, view
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.findings import tell
-from analysis.findings.accounts import ACCOUNTS, told
-from analysis.findings.answers import answers
 from analysis.findings.causes import CAUSES, PRIORS
-from analysis.findings.particulars import hedge
+from analysis.findings.telling import tell
+from analysis.findings.telling.accounts import ACCOUNTS, told
+from analysis.findings.telling.answers import answers
+from analysis.findings.telling.particulars import hedge
 from analysis.findings.verdict import Record
 from analysis.settings import Settings
 from tests.findings.cases import TASK, at, snapshot, view

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from analysis.findings.coded import places
-from analysis.findings.ends import End, end_of, fate_of, when
-from analysis.findings.sighted import NOUN
+from analysis.findings.rules.coded import places
+from analysis.findings.rules.sighted import NOUN
+from analysis.findings.telling.ends import End, end_of, fate_of, when
 from analysis.findings.verdict import Record
 from analysis.findings.view import View
 from analysis.findings.words import at, confidence_word, count, duration, listed, on

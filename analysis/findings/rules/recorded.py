@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.evidence.source.patterns import covers
-from analysis.findings.coded import key_names
 from analysis.findings.deeds import place_of, when_of
 from analysis.findings.moment import SLACK
 from analysis.findings.rules import STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules.coded import key_names
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at

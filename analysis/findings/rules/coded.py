@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.evidence.source.patterns import covers
-from analysis.findings.lived import purge_of
 from analysis.findings.rules import SUPPORTIVE, WEAK, rule
-from analysis.findings.sighted import NOUN
+from analysis.findings.rules.lived import purge_of
+from analysis.findings.rules.sighted import NOUN
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import listed

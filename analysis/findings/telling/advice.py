@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from analysis.findings.causes import CAUSES, YES
-from analysis.findings.missing import DECIDES as DECIDES
-from analysis.findings.missing import gaps as gaps
-from analysis.findings.missing import keeps_backlog
-from analysis.findings.recorders import RECORDERS, advice_of
-from analysis.findings.remedies import REMEDIES
-from analysis.findings.servers import (
+from analysis.findings.rules.sighted import NOUN
+from analysis.findings.telling.missing import DECIDES as DECIDES
+from analysis.findings.telling.missing import gaps as gaps
+from analysis.findings.telling.missing import keeps_backlog
+from analysis.findings.telling.recorders import RECORDERS, advice_of
+from analysis.findings.telling.remedies import REMEDIES
+from analysis.findings.telling.servers import (
     flavor_of,
     has,
     info_command,
@@ -29,7 +30,6 @@ from analysis.findings.servers import (
     setting,
     version_of,
 )
-from analysis.findings.sighted import NOUN
 from analysis.findings.verdict import Record
 from analysis.findings.view import View
 from analysis.findings.words import listed, on

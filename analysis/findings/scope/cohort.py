@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.findings.extents import FEW, Scope, is_order, leads, nearly_all, run_of
+from analysis.findings.scope.extents import FEW, Scope, is_order, leads, nearly_all, run_of
 from analysis.findings.words import count, duration, listed, stamp
 from analysis.frames import in_micros
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from analysis.celery.families import GROUP_META, TASK_META
 from analysis.findings.deeds import STREAMS, WRITES, Fate, stream_of, when_of
-from analysis.findings.extents import FEW, Scope, kind, nearly_all, run_of
+from analysis.findings.scope.extents import FEW, Scope, kind, nearly_all, run_of
 from analysis.findings.words import count, listed
 from analysis.frames import as_arrow, words_in
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.findings.deeds import STREAMS, first_keys, place_of, when_of
-from analysis.findings.handled import came_to_be, concerned
 from analysis.findings.rules import DECISIVE, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules.handled import came_to_be, concerned
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count

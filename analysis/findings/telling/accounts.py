@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.findings.particulars import OPEN, SLOTS
-from analysis.findings.sighted import NOUN
+from analysis.findings.rules.sighted import NOUN
+from analysis.findings.telling.particulars import OPEN, SLOTS
 from analysis.findings.verdict import Record
 from analysis.findings.view import View
 from analysis.findings.words import lower_first, on, percent

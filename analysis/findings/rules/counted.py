@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.findings.lived import purge_of
 from analysis.findings.rules import DECISIVE, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules.lived import purge_of
 from analysis.findings.tally import commands, databases, tally, window
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding

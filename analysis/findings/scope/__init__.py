@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.findings.between import comparable, early, scope_between, storing_times
-from analysis.findings.cohort import cohort
-from analysis.findings.extents import EXTENTS, ORDERS, Scope
-from analysis.findings.sweeps import evictions, swept, worst
+from analysis.findings.scope.between import comparable, early, scope_between, storing_times
+from analysis.findings.scope.cohort import cohort
+from analysis.findings.scope.extents import EXTENTS, ORDERS, Scope
+from analysis.findings.scope.sweeps import evictions, swept, worst
 from analysis.findings.words import count
 from analysis.frames import frame
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from analysis.findings.accounts import ACCOUNTS, NEVER
 from analysis.findings.causes import CAUSES
-from analysis.findings.ends import bounds, end_of, to_the_second, when
-from analysis.findings.particulars import OPEN, hedge
-from analysis.findings.tell import Weighed, affected, basis, by_whom, never_came, normal
+from analysis.findings.telling.accounts import ACCOUNTS, NEVER
+from analysis.findings.telling.ends import bounds, end_of, to_the_second, when
+from analysis.findings.telling.particulars import OPEN, hedge
+from analysis.findings.telling.tell import Weighed, affected, basis, by_whom, never_came, normal
 from analysis.findings.verdict import Record
 from analysis.findings.view import View
 from analysis.findings.words import at, listed, lower_first, on, percent

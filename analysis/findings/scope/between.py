@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.findings.extents import Scope
-from analysis.findings.patterns import Flags, Pool, together
+from analysis.findings.scope.extents import Scope
+from analysis.findings.scope.patterns import Flags, Pool, together
 from analysis.findings.words import count, stamp
 from analysis.frames import in_micros
 

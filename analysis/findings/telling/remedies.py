@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.findings.particulars import code_of, kept_for, set_at
-from analysis.findings.recorders import Advice
-from analysis.findings.servers import has, quoted, saves_nothing, setting, version_of, where_to_set
-from analysis.findings.sighted import NOUN
+from analysis.findings.rules.sighted import NOUN
+from analysis.findings.telling.particulars import code_of, kept_for, set_at
+from analysis.findings.telling.recorders import Advice
+from analysis.findings.telling.servers import has, quoted, saves_nothing, setting, version_of, where_to_set
 from analysis.findings.view import View
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.findings.deeds import STREAMS, Fate
-from analysis.findings.lived import purge_of
+from analysis.findings.rules.lived import purge_of
 from analysis.findings.view import SLACK, View
 from analysis.findings.words import at, day
 from analysis.frames import words_in

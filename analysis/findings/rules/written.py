@@ -12,12 +12,12 @@ from math import log10
 import pandas as pd
 
 from analysis.findings.causes import PRIORS
-from analysis.findings.coded import places
 from analysis.findings.deeds import EXPIRES, RECORDERS, STREAMS, Fate, in_bulk, when_of
-from analysis.findings.lived import purge_of
 from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
-from analysis.findings.sighted import NOUN
+from analysis.findings.rules.coded import places
+from analysis.findings.rules.lived import purge_of
+from analysis.findings.rules.sighted import NOUN
 from analysis.findings.view import LOOKED_IN, SLACK, View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import count, duration
@@ -141,8 +141,9 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
         kept = fate.shortened is None or str(fate.shortened["verb"]).upper() != "PERSIST"
         either = [*_causes(view, record, "client", fate), *(_causes(view, record, "expiry", fate) if kept else ())]
         weights = dict.fromkeys(either, STRONG)
+    room = -DECISIVE if brought_near else _room_for(fate)
     for cause in other:
-        weights.setdefault(cause, sure + _room_for(fate))
+        weights.setdefault(cause, sure + room)
     if "deleted_by_client" in weights and len(fate.row["keys"] or ()) == 1 and str(fate.row["verb"]) in ("DEL", "del"):
         # A client's EXPIRE with a time past, and MIGRATE, are written as one DEL too (facts/causes.md 2.5, C15).
         if fate.row["witness"] not in ("MONITOR log", "slowlog"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analysis.findings.servers import has, setting, version_of
+from analysis.findings.telling.servers import has, setting, version_of
 from analysis.findings.view import View
 
 Advice = str | Callable[[View, str], str]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.findings.outages import Change, Start, changes_of_role, jumps
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
-from analysis.findings.sighted import NOUN
+from analysis.findings.rules.sighted import NOUN
 from analysis.findings.tally import silence, window
 from analysis.findings.view import SLACK, View
 from analysis.findings.weigh import Finding

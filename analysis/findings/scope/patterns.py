@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.findings.extents import FEW, Run, in_databases, is_order, kind, leads, nearly_all, run_of
+from analysis.findings.scope.extents import FEW, Run, in_databases, is_order, kind, leads, nearly_all, run_of
 from analysis.findings.words import count, listed, stamp
 from analysis.frames import in_micros
 

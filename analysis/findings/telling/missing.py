@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.findings.causes import RECORDS
-from analysis.findings.ends import to_the_second
-from analysis.findings.servers import (
+from analysis.findings.telling.ends import to_the_second
+from analysis.findings.telling.servers import (
     flavor_of,
     has,
     info_command,
@@ -42,6 +42,7 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "snapshot": (
         "present", "wrong_database", "wrong_prefix", "wrong_node", "queued", "reserved", "natural_expiry",
         "ttl_shortened", "undecodable", "db_swapped", "renamed_or_moved", "rpc_backend", "unroutable",
+        "overwritten", "queue_expired",
     ),
     "an earlier snapshot": (
         "purged_by_cleanup", "deleted_by_client", "never_published", "overwritten", "stale_snapshot_restored",

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.findings.accounts import ACCOUNTS, likeliest, told
 from analysis.findings.causes import CAUSES, YES
 from analysis.findings.deeds import STREAMS, when_of
-from analysis.findings.ends import GONE, bounds, end_of, to_the_second
-from analysis.findings.lived import names, purge_of
-from analysis.findings.particulars import OPEN
+from analysis.findings.rules.lived import names, purge_of
 from analysis.findings.scope import scope, scope_sentence
+from analysis.findings.telling.accounts import ACCOUNTS, likeliest, told
+from analysis.findings.telling.ends import GONE, bounds, end_of, to_the_second
+from analysis.findings.telling.particulars import OPEN
 from analysis.findings.verdict import Fact, Hypothesis, Record
 from analysis.findings.view import ENDED, View
 from analysis.findings.words import QUALITY, at, confidence_word, count, duration, listed, lower_first, percent

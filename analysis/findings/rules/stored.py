@@ -12,8 +12,8 @@ import pandas as pd
 
 from analysis.celery.families import TASK_META
 from analysis.findings.deeds import RECORDERS, WHOLE, first_keys, place_of, reaches, rows_of_stream, stream_of, when_of
-from analysis.findings.handled import came_to_be
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules.handled import came_to_be
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count

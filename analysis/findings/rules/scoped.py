@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import log10
 
-from analysis.findings.counted import removed_by_name
-from analysis.findings.extents import Scope
 from analysis.findings.rules import DECISIVE, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules.counted import removed_by_name
+from analysis.findings.scope.extents import Scope
 from analysis.findings.tally import tally
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
