@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.cache import Cache, open_cache
+from analysis.celery.deeds import identified
 from analysis.celery.families import name_families
 from analysis.celery.jobs import jobs_frame
 from analysis.celery.messages import messages_frame
@@ -31,7 +32,7 @@ from analysis.evidence.config import read_config
 from analysis.evidence.info import InfoAnswer, read_info, servers_frame
 from analysis.evidence.logs import read_log
 from analysis.evidence.measures import read_latency, read_memory_stats
-from analysis.evidence.monitor import read_monitor
+from analysis.evidence.monitor import monitor_contents, read_monitor
 from analysis.evidence.notifications import read_notifications, with_doubts
 from analysis.evidence.rdb import Snapshot, read_rdb
 from analysis.evidence.rdb_values import Value, ValueUnreadable
@@ -98,8 +99,19 @@ class Case:
         """What a command wrote or took away (columns ``source`` and ``payload_at`` of ``commands``). Raises
         ValueUnreadable.
         """
+        if source in self._recorded:
+            return _of(self._recorded[source])(int(payload_at))
         stream = next(stream for stream in self.streams if source in {str(row["path"]) for row in stream.rows})
         return stream.file.content(int(payload_at))
+
+    @cached_property
+    def _recorded(self) -> dict[str, dict[int, bytes]]:
+        """By MONITOR's logs, what the commands on their lines wrote."""
+        found = {}
+        for name in self.evidence.loc[self.evidence["kind"].eq("MONITOR log"), "path"]:
+            rows = self.commands.loc[self.commands["source"].eq(name), "payload_at"].dropna()
+            found[str(name)] = monitor_contents(self.path / str(name), set(rows.astype("int64")))
+        return found
 
     @cached_property
     def changes(self) -> pd.DataFrame:
@@ -393,12 +405,26 @@ def _read_one(item: CaseFile, settings: Settings, cache: Cache | None, progress:
             told = (read_monitor if item.kind == "MONITOR log" else read_notifications)(item.path, **where)
             row |= {"from": told.first_at, "to": told.last_at, "complete": told.complete}
             row |= {"stopped_at": told.stopped_at, "reason": told.reason}
-            return _Reading(row, commands=told.commands)
+            lines = set(told.commands["payload_at"].dropna().astype("int64"))
+            contents = monitor_contents(item.path, lines) if lines else {}
+            commands = identified(told.commands, _of(contents), jobs=settings.jobs)
+            return _Reading(row, commands=commands)
         case _:
             log = read_log(item.path, **where, zone=settings.zone_of(item.name))
             row |= {"kind": log.kind, "from": log.first_at, "to": log.last_at, "complete": log.complete}
             row |= {"stopped_at": log.stopped_at, "reason": log.reason}
             return _Reading(row, events=log.events)
+
+
+def _of(contents: Mapping[int, bytes]) -> Callable[[int], bytes]:
+    """Contents by their place; ValueUnreadable for one that was left out."""
+
+    def content(place: int) -> bytes:
+        if place not in contents:
+            raise ValueUnreadable(place, "the command is too large to be kept")
+        return contents[place]
+
+    return content
 
 
 def _of_commands(row: dict[str, Any], commands: pd.DataFrame) -> _Reading:

@@ -157,7 +157,10 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("transaction", INTEGER, "number of the MULTI it stands in, within its source; missing = none"),
         Column("due_at", TIME, "expiry that the key had until then; missing = none, or not known"),
         Column(
-            "payload_at", INTEGER, "where the content it wrote, or took away, begins; read by Case.content", "bytes"
+            "payload_at",
+            INTEGER,
+            "where the content it wrote, or took away, begins (of MONITOR the line); for Case.content",
+            "bytes",
         ),
         Column(
             "removed_by",

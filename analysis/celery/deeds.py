@@ -53,12 +53,17 @@ def told_to_celery(
     """
     if not len(commands):
         return commands
+    commands = identified(commands, content_of, jobs=jobs)
+    return _dated(commands, commands["verb"], _first_keys(commands["keys"]), content_of, retention)
+
+
+def identified(commands: pd.DataFrame, content_of: ContentOf, *, jobs: JobsSettings | None) -> pd.DataFrame:
+    """The frame with ``task_id`` alone, for witnesses that have times of their own."""
+    if not len(commands):
+        return commands
     verbs = commands["verb"]
-    first = _first_keys(commands["keys"])
-    ids = _by_name(first, commands["detail"].where(words_in(verbs, ("PUBLISH",))), jobs)
-    ids = _by_message(ids, commands, verbs, content_of)
-    commands = commands.assign(task_id=pd.Series(ids, dtype="str"))
-    return _dated(commands, verbs, first, content_of, retention)
+    ids = _by_name(_first_keys(commands["keys"]), commands["detail"].where(words_in(verbs, ("PUBLISH",))), jobs)
+    return commands.assign(task_id=pd.Series(_by_message(ids, commands, verbs, content_of), dtype="str"))
 
 
 def _first_keys(keys: pd.Series) -> pd.Series:

@@ -7,7 +7,7 @@ administration: Redis shows neither (facts/signals.md, 7.2).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,8 @@ LONGEST_LINE = 16 << 20
 # What is kept of the end of a longer one: the options that follow a value.
 _LONGEST_TAIL = 1024
 _MOST_CLIENTS = 100_000
+_LONGEST_CONTENT, _MOST_CONTENT = 4 << 20, 256 << 20
+_WRITES = frozenset((b"LPUSH", b"RPUSH", b"HSET", b"HSETNX", b"SET", b"SETEX", b"PSETEX"))
 
 _HEAD = re.compile(
     rb"\+?(\d{9,10})\.(\d{6}) \[(\d{1,9}) (lua|\[[0-9a-fA-F:.%\w]{1,100}\]:\d{1,5}|unix:.{0,300}?|[^\s\[\]]{1,300})\] "
@@ -44,7 +46,8 @@ def read_monitor(path: Path, *, source: str, server: str = "") -> Testimony:
     which from 6.2 on is when that had run. A command that the server refused as it ran (another type, an expiry of 0)
     is shown as well. ``removed_by`` is ``script`` where a script called the command, whose ``client`` is then the one
     that called the script: Redis shows a script's commands right after it. ``transaction`` numbers the MULTIs; not
-    those of clients on a Unix socket, who all have one address. Values are not kept. Raises Unusable where no line is
+    those of clients on a Unix socket, who all have one address. Values are not kept; ``payload_at`` is the line of one
+    that is JSON (``monitor_contents``). Raises Unusable where no line is
     MONITOR's.
     """
     lines = _Lines(path)
@@ -66,6 +69,32 @@ def read_monitor(path: Path, *, source: str, server: str = "") -> Testimony:
         reason="; ".join(reasons) or None,
         gaps=gaps_of(reader.gaps),
     )
+
+
+def monitor_contents(path: Path, lines: Set[int]) -> dict[int, bytes]:
+    """What the commands on some lines wrote: of each its last argument, as the bytes that it was. What is larger than
+    1 MB, or comes after 256 MB of them, is left out.
+    """
+    found: dict[int, bytes] = {}
+    room = _MOST_CONTENT
+    wanted = _Lines(path)
+    for number, line, tail in wanted:
+        if number not in lines or tail or len(line) > _LONGEST_CONTENT:
+            continue
+        if (head := _HEAD.match(line.lstrip(b"\0"))) is None:
+            continue
+        arguments, _ = _arguments(head[5], line.lstrip(b"\0")[head.end() :].rstrip(b"\r"))
+        content = unescaped(arguments[-1])
+        room -= len(content)
+        if room < 0:
+            break
+        found[number] = content
+    return found
+
+
+def _has_content(verb: bytes, arguments: list[bytes]) -> bool:
+    """Whether the last argument is a JSON object or list that a command writes."""
+    return verb.upper() in _WRITES and arguments[-1][:1] in (b"{", b"[")
 
 
 class _Lines(LogLines):
@@ -224,6 +253,7 @@ class _Reader:
             by if told.removes else None,
             None,
             None if client is None else text_of(client),
+            where[0] if _has_content(verb, arguments) else UNKNOWN,
         )
 
 

@@ -74,6 +74,7 @@ class CommandRows:
         self._removed_by: list[str | None] = []
         self._or_by: list[str | None] = []
         self._client: list[str | None] = []
+        self._payload_at: list[int] = []
 
     def add(
         self,
@@ -87,6 +88,7 @@ class CommandRows:
         removed_by: str | None = None,
         or_by: str | None = None,
         client: str | None = None,
+        payload_at: int = UNKNOWN,
     ) -> None:
         """A command; ``at`` is in µs since 1970, the others as in the frame."""
         if len(self._at) >= _ROWS_AT_ONCE or len(self._keys) >= _KEYS_AT_ONCE:
@@ -105,6 +107,7 @@ class CommandRows:
         self._removed_by.append(removed_by)
         self._or_by.append(or_by)
         self._client.append(client)
+        self._payload_at.append(payload_at)
 
     def amend(self, detail: str) -> None:
         """Add to the last command what only an entry after it tells."""
@@ -135,6 +138,7 @@ class CommandRows:
             "removed_by": _words(self._removed_by),
             "or_by": _words(self._or_by),
             "client": _words(self._client),
+            "payload_at": _numbers(self._payload_at),
         }
         self._parts.append(frame("commands", columns))
         self._begin()

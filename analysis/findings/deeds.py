@@ -115,17 +115,17 @@ def own_commands(commands: pd.DataFrame, task_id: str) -> pd.DataFrame:
         return commands.iloc[:0]
     mine = commands["task_id"].eq(task_id).fillna(False).to_numpy(dtype=bool).copy()
     mine[_naming(commands, task_id)] = True
-    return _listed(commands.loc[mine])
+    return listed_keys(commands.loc[mine])
 
 
-def _listed(rows: pd.DataFrame) -> pd.DataFrame:
+def listed_keys(rows: pd.DataFrame) -> pd.DataFrame:
     """The same with Python's own lists of keys, which a row taken out of the frame keeps."""
     return rows.assign(keys=pd.Series(rows["keys"].tolist(), rows.index, dtype=object))
 
 
 def first_keys(rows: pd.DataFrame) -> list[str]:
     """The first key that each row names; empty where it names none."""
-    return [keys[0] if keys else "" for keys in _listed(rows)["keys"]]
+    return [keys[0] if keys else "" for keys in listed_keys(rows)["keys"]]
 
 
 def _naming(commands: pd.DataFrame, text: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -219,7 +219,7 @@ def end_of_key(behind: pd.DataFrame, put: pd.Series, key: str) -> Fate | None:
     chosen = behind.loc[words_in(behind["verb"], _REMOVES | WHOLE | EXPIRES | _OVER)]
     named = np.zeros(len(chosen), bool)
     named[_naming(chosen, key)] = True
-    chosen = _listed(chosen.loc[named | words_in(chosen["verb"], WHOLE)].head(_MOST_ROWS))
+    chosen = listed_keys(chosen.loc[named | words_in(chosen["verb"], WHOLE)].head(_MOST_ROWS))
     shortened = None
     for _, row in chosen.iterrows():
         upper = str(row["verb"]).upper()

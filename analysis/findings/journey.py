@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.findings.deeds import STREAMS, Fate, end_of_key, place_of, rows_of_stream, stream_of
+from analysis.findings.deeds import STREAMS, Fate, end_of_key, listed_keys, place_of, rows_of_stream, stream_of
 from analysis.frames import words_in
 
 _PUSHES = frozenset(("LPUSH", "RPUSH", "LPUSHX", "RPUSHX"))
@@ -39,6 +39,11 @@ class Journey:
     gone: Fate | None
 
     @property
+    def in_stream(self) -> bool:
+        """Whether its witness holds every write, what the server does by itself too."""
+        return self.last["witness"] in STREAMS
+
+    @property
     def source(self) -> str:
         return place_of(self.last)
 
@@ -53,17 +58,26 @@ def journeys(commands: pd.DataFrame, deeds: pd.DataFrame, task_id: str, reply_li
     results (rpc://), not messages.
     """
     found: list[Journey] = []
-    rows = deeds.loc[deeds["task_id"].eq(task_id).fillna(False) & deeds["witness"].isin(STREAMS)]
+    rows = deeds.loc[deeds["task_id"].eq(task_id).fillna(False) & deeds["witness"].isin((*STREAMS, "MONITOR log"))]
     for name, mine in rows.groupby(stream_of(rows["source"]), sort=False):
         steps = [(step, row) for _, row in mine.iterrows() if (step := _step(row, task_id, reply_lists))]
         if not steps:
             continue
+        everything = rows_of_stream(commands, str(name))
+        if steps[-1][0] == "reserved" and mine["witness"].eq("MONITOR log").any():
+            steps += [("acked", row) for row in _acknowledged(everything, steps[-1][1])]
         state, last = steps[-1]
-        behind = rows_of_stream(commands, str(name))
-        behind = behind.loc[behind.index > last.name]
+        behind = everything.loc[everything.index > last.name]
         gone = end_of_key(behind, last, str(last["keys"][0])) if state in ("sent", "reserved") else None
         found.append(Journey(state, steps[0][1], last, bool(_later(behind, last)), gone))
     return found
+
+
+def _acknowledged(commands: pd.DataFrame, taken: pd.Series) -> list[pd.Series]:
+    """MONITOR shows no more of an acknowledgement than its delivery tag, which is the field of both."""
+    rows = commands.loc[words_in(commands["verb"], _ACKS) & (commands.index > taken.name)]
+    rows = listed_keys(rows.loc[rows["detail"].eq(taken["detail"]) & rows["db"].eq(taken["db"])])
+    return [row for _, row in rows.head(1).iterrows()]
 
 
 def _step(row: pd.Series, task_id: str, reply_lists: Set[str]) -> str:

@@ -280,7 +280,7 @@ class View:
     def followed(self, record: str) -> bool:
         """Whether a stream without gaps shows how the record was written, and so all that befell it since."""
         if record == "message":
-            return any(self.is_whole_stream(way.last["source"]) for way in self.journeys)
+            return any(way.in_stream and self.is_whole_stream(way.last["source"]) for way in self.journeys)
         wanted = self.keys_of(record)
         rows = self.deeds.loc[words_in(self.deeds["verb"], WRITES) & self.deeds["witness"].isin(STREAMS)]
         return any(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from analysis.errors import Unusable
 from analysis.evidence import log_lines, monitor, testimony
-from analysis.evidence.monitor import read_monitor
+from analysis.evidence.monitor import monitor_contents, read_monitor
 from analysis.frames import FRAMES
 from tests.conftest import StartRedis
 from tests.servers import RedisServer
@@ -280,3 +281,19 @@ def test_what_is_no_monitor_log_is_unusable(tmp_path: Path, content: bytes) -> N
     with pytest.raises(Unusable) as error:
         read(tmp_path, content)
     assert "\n" not in str(error.value)
+
+
+def test_contents_that_are_json_are_told_by_their_line(tmp_path):
+    path = tmp_path / "monitor.log"
+    body = r"{\"id\": \"a\", \"text\": \"caf\xc3\xa9 \\\"x\\\"\"}"
+    path.write_bytes(
+        b"OK\n"
+        + f'1753000000.000001 [1 10.0.0.1:5] "LPUSH" "celery" "{body}"\n'.encode()
+        + b'1753000000.000002 [1 10.0.0.1:5] "LPUSH" "plain" "word"\n'
+        + b'1753000000.000003 [1 10.0.0.1:5] "SETEX" "k" "60" "[1, 2]"\n'
+    )
+    rows = read_monitor(path, source="monitor.log").commands
+    assert rows["payload_at"].dropna().tolist() == [2, 4]
+    contents = monitor_contents(path, {2, 3, 99})
+    assert json.loads(contents[2]) == {"id": "a", "text": 'café "x"'}
+    assert contents[3] == b"word" and set(contents) == {2, 3}

@@ -171,3 +171,29 @@ def test_what_an_application_says_it_sent_and_no_stream_shows_was_not_sent(tmp_p
     unbound = command("DEL", "_kombu.binding.warehouse")
     verdict = judged(tmp_path, others + unbound + OTHERS, **{"app.log": SENT})
     assert led(verdict) == ("unroutable", "absent")
+
+
+def monitored(second: float, db: int, *words: str) -> str:
+    quoted = " ".join('"{}"'.format(word.replace("\\", "\\\\").replace('"', '\\"')) for word in words)
+    return f"{T + second:.6f} [{db} 10.0.0.1:5] {quoted}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        ([monitored(3, 1, "DEL", "celery")], "queue_purged"),
+        ([monitored(3, 1, "PEXPIRE", "celery", "1500")], "queue_expired"),
+        (
+            [
+                monitored(3, 1, "HSET", "unacked", TAG, json.dumps([message(), "", "celery"])),
+                monitored(4, 1, "HDEL", "unacked", TAG),
+            ],
+            "consumed",
+        ),
+    ],
+    ids=["purged", "expired", "acknowledged"],
+)
+def test_monitor_shows_the_way_of_a_message(tmp_path, lines, cause):
+    log = "".join([monitored(1, 1, "LPUSH", "celery", json.dumps(message())), *lines, monitored(60, 1, "GET", "x")])
+    verdict = judged(tmp_path, b"", **{"monitor.log": log, "case.toml": "noticed_at = 2025-07-20T08:28:00Z\n"})
+    assert verdict.records["message"].cause == cause

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.findings.deeds import own_commands, place_of, when_of
+from analysis.findings.deeds import first_keys, own_commands, place_of, when_of
 from analysis.findings.journey import Journey
+from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count, duration
+from analysis.frames import words_in
 
 _SEEN = SHOWN - 5
 # What a message that was delivered, or a task that ran, did not meet.
@@ -25,8 +27,7 @@ _REVOKED = ("revoked",)
 _THROWN_AWAY = ("unregistered", "invalid_message", "unknown_message", "undecodable", "rejected")
 _ENDS = ("succeeded", "failed", "ignored", "retried", "rejected", "revoked", "unregistered", "hard_time_limit")
 _BEGINS = ("worker_started", "worker_ready", "worker_transport", "worker_results")
-# A worker logs that it received a task as soon as it holds it; without a word for longer than this, it is dead or busy.
-_SOON = pd.Timedelta(seconds=60)
+_MOST = 5_000
 
 
 def came_to_be(view: View) -> bool:
@@ -59,12 +60,33 @@ def message_way(view: View) -> Iterator[Finding]:
             case "sent" | "reserved" if not len(view.held("message")):
                 cause = "queued" if way.state == "sent" else "reserved"
                 says = f"The last that {way.last['source']} shows of the message is {way.last['verb']} {way.list_key}."
+                # Whether a BRPOP took it MONITOR does not show.
+                weight = STRONG if way.in_stream or way.state == "reserved" else WEAK
                 for record in concerned(view):
-                    yield Finding("message-last-seen", record, way.source, says, {cause: STRONG}, event="delivered")
+                    yield Finding("message-last-seen", record, way.source, says, {cause: weight}, event="delivered")
+                yield from _queue_with_ttl(view, way)
         first = f"{way.first['verb']} {way.first['keys'][0]} sent the message{when_of(way.first)}."
         for record in concerned(view):
             weights = dict.fromkeys(("never_published", "unroutable", "wrong_id"), -_SEEN)
             yield Finding("message-sent", record, way.source, first, weights, event="sent")
+
+
+def _queue_with_ttl(view: View, way: Journey) -> Iterator[Finding]:
+    """A queue that was given an expiry, which has come: kombu renews that of x-expires at each push and get."""
+    rows = view.commands.loc[words_in(view.commands["verb"], ("PEXPIRE", "EXPIRE")) & view.commands["ttl"].notna()]
+    rows = rows.loc[rows["source"].eq(way.last["source"])].tail(_MOST)
+    rows = rows.loc[[key == way.list_key for key in first_keys(rows)]]
+    if way.state != "sent" or not len(rows) or view.as_of is None:
+        return
+    row = rows.iloc[-1]
+    due = row["not_after"] + pd.Timedelta(milliseconds=int(row["ttl"]))
+    if due > end_of_second(view.as_of):
+        return
+    says = f"{row['verb']} gave {way.list_key}, where the message was, {duration(int(row['ttl']) / 1000)} to live"
+    says += f"{when_of(row)}, and nothing shows that it was taken before."
+    for record in concerned(view):
+        weights = {"queue_expired": DECISIVE + STRONG, "queued": -STRONG}
+        yield Finding("queue-ttl", record, place_of(row), says, weights)
 
 
 def _popped(view: View, way: Journey) -> Iterator[Finding]:

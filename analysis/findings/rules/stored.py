@@ -146,7 +146,7 @@ def never_written(view: View) -> Iterator[Finding]:
     """The stream that shows the message delivered shows other results written afterwards, and not this one."""
     if len(view.results) or len(view.written):
         return
-    for way in view.journeys:
+    for way in (way for way in view.journeys if way.in_stream):
         stream = stream_of(pd.Series([way.last["source"]])).iloc[0]
         whole = view.evidence.loc[stream_of(view.evidence["path"]).eq(stream), "complete"].fillna(True).all()
         rows = rows_of_stream(view.commands, stream)
