@@ -294,10 +294,11 @@ def _family(commands: pd.DataFrame, taken: pd.Series, key: str) -> int:
         return 1
     at = commands.index.get_loc(taken.name)
     near = commands.iloc[max(0, at - _MANY) : at + _MANY]
-    # What may be an eviction is nobody's doing of many at once.
-    by_hand = near["removed_by"].isin(("client", "script")) & ~near["or_by"].isin(("eviction", "expiry"))
-    if taken["or_by"] == "expiry":
-        by_hand = near["removed_by"].isin(("client", "script")) & near["or_by"].ne("eviction")
+    by_hand = near["removed_by"].isin(("client", "script"))
+    # What may be the server's doing is counted only beside its like: the two answers hold for all of them or for none.
+    for other in ("eviction", "expiry"):
+        if taken["or_by"] != other:
+            by_hand &= near["or_by"].ne(other).fillna(True)
     near = near.loc[near["source"].eq(taken["source"]) & by_hand.fillna(False)]
     if pd.notna(taken["not_before"]):
         near = near.loc[(near["not_before"] - taken["not_before"]).abs() <= _NEAR]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.findings.rules import DECISIVE
 from analysis.findings.view import LOOKED_IN, View
-from analysis.findings.words import at
+from analysis.findings.words import at, day
 
 _MONTH = pd.Timedelta(days=30)
 """So long counters are taken to run where it is not known since when."""
@@ -80,7 +80,11 @@ class Tally:
     @property
     def when(self) -> str:
         """What the counter covers, for a sentence."""
-        return f"from {at(self.since)} to {at(self.until)}" if self.since is not None else f"up to {at(self.until)}"
+        if self.since is None:
+            return f"up to {at(self.until)}"
+        if self.since.date() == self.until.date():
+            return f"from {self.since:%H:%M:%S} to {self.until:%H:%M:%S} UTC on {day(self.until)}"
+        return f"from {at(self.since)} to {at(self.until)}"
 
 
 def commands(view: View, record: str, names: tuple[str, ...], *, held: bool = False) -> Tally | None:

@@ -459,6 +459,16 @@ class View:
         return max(times, default=None)
 
     def missed_by(self, record: str) -> pd.Timestamp | None:
+        """The earliest time at which it is known, or said, to be gone (``_missing``); worked out once."""
+        if record not in self._missed:
+            self._missed[record] = self._missing(record)
+        return self._missed[record]
+
+    @cached_property
+    def _missed(self) -> dict[str, pd.Timestamp | None]:
+        return {}
+
+    def _missing(self, record: str) -> pd.Timestamp | None:
         """The earliest time at which it is known, or said, to be gone: a sound snapshot without it, else
         ``noticed_at``.
 
@@ -490,6 +500,13 @@ class View:
             return None
         row = lines.iloc[-1 if last else 0]
         return Moment(row["at"], f"{row['source']}:{row['line']}", row["text"])
+
+
+def came_due(view: View, fate: Fate) -> bool:
+    """Whether nothing in its stream bounds the command from above, and the case goes on beyond the key's expiry."""
+    if pd.isna(fate.due) or view.as_of is None or fate.due > end_of_second(view.as_of):
+        return False
+    return bool(pd.isna(fate.row["not_after"]) or fate.row["not_after"] > view.as_of)
 
 
 def _same_key(fate: Fate, row: pd.Series) -> bool:

@@ -23,7 +23,7 @@ _BY_HAND = ("deleted_by_client", "bulk_deleted", "forgotten", "purged_by_cleanup
 _BY_NAME = ("del", "unlink", "getdel")
 _BY_SCRIPT = ("eval", "evalsha", "fcall")
 _SHORTENING = ("expire", "pexpire", "expireat", "pexpireat", "getex")
-_MOVING = ("rename", "renamenx", "move", "migrate", "restore")
+_MOVING = ("rename", "renamenx", "move", "migrate", "restore", "copy")
 _RECORDS = ("result", "job", "message")
 
 
@@ -263,7 +263,9 @@ def expiry_changes(view: View) -> Iterator[Finding]:
         if (calls := commands(view, record, _SHORTENING)) is None:
             continue
         number = count(int(calls.grew), "time")
-        if view.followed(record) and (calls.grew or any(fate.by == "expiry" for fate in view.fates(record))):
+        if view.followed(record) and (
+            calls.grew or any("expiry" in (fate.by, fate.or_by) for fate in view.fates(record))
+        ):
             continue  # the stream itself shows whose expiry was changed; but for one that deletes at once
         if calls.grew == 0:
             says = f"No command that changes an expiry was called {calls.when}."
@@ -288,5 +290,29 @@ def moves(view: View) -> Iterator[Finding]:
                 says = f"{shown} was not called {calls.when}."
                 yield Finding("no-moves", record, calls.source, says, {cause: calls.refutes})
             elif not view.followed(record):
-                says = f"{shown} was called {count(int(calls.grew), 'time')} {calls.when}; of what is not recorded."
-                yield Finding("moves-called", record, calls.source, says, {cause: max(weight + calls.for_it, 0.0)})
+                says = f"{shown} was called {count(int(calls.grew), 'time')} {calls.when}"
+                pair = _exchanged(view, record) if cause == "db_swapped" else None
+                if pair is not None:
+                    says += f", and DB {pair[0]} has as many keys as DB {pair[1]} had, and the other way about."
+                    weights = {cause: DECISIVE + STRONG}
+                else:
+                    says += "; of what is not recorded."
+                    weights = {cause: max(weight + calls.for_it, 0.0)}
+                yield Finding("moves-called", record, calls.source, says, weights)
+
+
+def _exchanged(view: View, record: str) -> tuple[int, int] | None:
+    """The record's database and the one that has its number of keys now, where each has what the other had."""
+    before, after = _keyspaces(view, record)
+    if after is None:
+        return None
+
+    def alike(one: int, two: int) -> bool:
+        return abs(one - two) <= max(3, max(one, two) // 10)
+
+    for db in databases(view, record):
+        for other in set(before) | set(after):
+            was, is_now = ((sizes.get(db, 0), sizes.get(other, 0)) for sizes in (before, after))
+            if other != db and alike(was[0], is_now[1]) and alike(was[1], is_now[0]) and not alike(*was):
+                return db, other
+    return None

@@ -14,7 +14,7 @@ from analysis.findings.deeds import first_keys, own_commands, place_of, when_of
 from analysis.findings.journey import Journey
 from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
-from analysis.findings.view import View
+from analysis.findings.view import View, came_due
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count, duration
 from analysis.frames import words_in
@@ -111,9 +111,12 @@ def _taken_with_queue(view: View, way: Journey) -> Iterator[Finding]:
     what = f"The message was in {way.list_key} of DB {fate.db} when {gone} took that away"
     weights: dict[str, float] = {}
     evicts = view.servers["evicted_keys"].fillna(0).gt(0).any()
+    by_then, or_by = fate.by, fate.or_by
+    if or_by == "expiry" and came_due(view, fate):
+        by_then, or_by = or_by, by_then
     # A client must have come in the moment before the expiry; a server that evicts may well have taken it.
-    doubt = -WEAK if fate.or_by == "eviction" and evicts else -DECISIVE if fate.by == "expiry" else -10.0
-    for by, less in ((fate.by, 0.0), (fate.or_by, doubt)):
+    doubt = -WEAK if or_by == "eviction" and evicts else -DECISIVE if by_then == "expiry" else -10.0
+    for by, less in ((by_then, 0.0), (or_by, doubt)):
         for cause, weight in _by(view, way, by, verb).items():
             weights.setdefault(cause, weight + less)
     if not weights:
@@ -250,6 +253,9 @@ def _thrown(view: View, cause: str, id: str, source: str, says: str, weight: flo
     if not came_to_be(view):
         refuted = dict.fromkeys(("worker_killed", "running", "result_never_stored"), -DECISIVE)
         yield Finding(id, "result", source, says, {cause: weight, **refuted})
+    elif view.ended is None and not len(view.held("result")):
+        # That it was discarded may have been stored as its state, and that have gone since.
+        yield Finding(id, "result", source, says, {cause: DECISIVE})
 
 
 def _when(line: pd.Series) -> str:
@@ -356,7 +362,7 @@ def chord_state(view: View) -> Iterator[Finding]:
     weights = {"chord_state_expired": SUPPORTIVE, "wrong_id": -_SEEN}
     if parts <= set(ended):
         says += ", and all of them succeeded"
-        weights = {"chord_state_expired": DECISIVE + WEAK, "wrong_id": -_SEEN, "never_published": -SUPPORTIVE}
+        weights = {"chord_state_expired": DECISIVE + SUPPORTIVE, "wrong_id": -_SEEN, "never_published": -SUPPORTIVE}
     for record in concerned(view):
         yield Finding("chord-body", record, source, f"{says}; it was never sent itself.", weights)
     for group in sorted(set(view.calling["group_id"].dropna())):

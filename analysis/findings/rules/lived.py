@@ -59,7 +59,7 @@ def expiry(view: View) -> Iterator[Finding]:
         by = f"by {at(missed)}" if shown else f"at {at(missed)}, as reported,"
         early = duration((due.at - missed).total_seconds())
         says = f"It was gone {by} {early} before it was due to expire ({at(due.at)})."
-        weight = -(SHOWN - 15) if due.says == "recorded" and shown else -DECISIVE
+        weight = -(SHOWN - 15) if due.says == "recorded" and shown else -weigh_by.get(due.says, DECISIVE)
         yield Finding("gone-early", "result", due.source, says, {"natural_expiry": weight}, event="result expiry")
     elif view.as_of < due.at <= end_of_second(view.as_of):
         return  # the case ends within that second

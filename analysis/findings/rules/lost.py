@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.findings.moment import end_of_second
 from analysis.findings.outages import Change, Start, changes_of_role, jumps
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.rules.sighted import NOUN
@@ -19,6 +20,7 @@ from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count, duration
 
 _RECORDS = ("result", "job", "message")
+_SECOND = pd.Timedelta(seconds=1)
 
 
 @rule(
@@ -33,12 +35,22 @@ def restart(view: View) -> Iterator[Finding]:
         missed = view.missed_by(record) or view.as_of
         for server in sorted(view.servers_of(record)):
             known = view.starts(server)
-            after = [one for one in known if one.at > born and (missed is None or one.at <= missed + SLACK)]
+            # Of a start that only INFO tells, to the second, it is not known which came first where they are so near.
+            after = [one for one in known if _came_after(one, born) and (missed is None or one.at <= missed + SLACK)]
             if after:
                 for start in after:
                     yield from _started(view, record, server, start, born)
             elif known:
                 yield from _up(view, record, server, known[-1], born)
+
+
+def _came_after(start: Start, born: pd.Timestamp) -> bool:
+    """Whether a start came after the record was written. INFO tells one to the second, unless the run before it still
+    answered then.
+    """
+    if start.logged or (start.ended is not None and end_of_second(start.ended) >= born):
+        return start.at > born
+    return start.at > born + _SECOND
 
 
 def _up(view: View, record: str, server: str, last: Start, born: pd.Timestamp) -> Iterator[Finding]:
@@ -56,7 +68,9 @@ def _started(view: View, record: str, server: str, start: Start, born: pd.Timest
     noun = NOUN[record]
     says = f"The server was started at {at(start.at)}, after the {noun} was written"
     lost, stale = "restart_data_loss", "stale_snapshot_restored"
-    due = view.expires.at if record == "result" and view.expires else None
+    # An expiry by Celery's default alone does not show that it was not due.
+    known = view.expires if record == "result" and view.expires and view.expires.says != "assumed" else None
+    due = known.at if known else None
     if start.saved and not start.from_aof:
         first, last = start.saved
         saved = f", and loaded {_keys(start)} saved at {at(last)}"
@@ -76,7 +90,7 @@ def _started(view: View, record: str, server: str, start: Start, born: pd.Timest
             return
         weights = {lost: -DECISIVE, stale: -DECISIVE}
         yield Finding("loaded-later", record, start.source, f"{says}{saved}: it was in that.", weights, event="restart")
-        if due is not None and due <= start.at + SLACK and start.expired:
+        if (due is None or due <= start.at + SLACK) and start.expired:
             yield from _left_out(view, record, start, due)
         return
     if start.from_aof:
@@ -121,7 +135,7 @@ def _keys(start: Start) -> str:
 def _left_out(view: View, record: str, start: Start, due: pd.Timestamp | None) -> Iterator[Finding]:
     number = count(int(start.expired or 0), "key")
     says = f"While it loaded its file at {at(start.at)} the server left out {number} that had expired"
-    if due is None or (view.expires is not None and view.expires.says == "assumed"):
+    if due is None:
         says += "; whether this one was due is not known."
         weights = {"expired_on_load": SUPPORTIVE}
     elif start.ended is not None and start.ended <= due:

@@ -12,13 +12,13 @@ from math import log10
 import pandas as pd
 
 from analysis.findings.causes import PRIORS
-from analysis.findings.deeds import EXPIRES, RECORDERS, STREAMS, Fate, in_bulk, when_of
+from analysis.findings.deeds import EXPIRES, RECORDERS, STREAMS, Fate, in_bulk, place_of, when_of
 from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.rules.coded import places
 from analysis.findings.rules.lived import purge_of
 from analysis.findings.rules.sighted import NOUN
-from analysis.findings.view import LOOKED_IN, SLACK, View
+from analysis.findings.view import LOOKED_IN, SLACK, View, came_due
 from analysis.findings.weigh import Finding
 from analysis.findings.words import count, duration
 from analysis.frames import words_in
@@ -68,6 +68,35 @@ def taken_away(view: View) -> Iterator[Finding]:
             if held:
                 says += " Whether that was before or after the snapshot that holds it is not told."
             yield Finding(kind, record, fate.source, says, weights, event=f"{record} removal")
+
+
+@rule(
+    "shortening-seen", rests_on="MONITOR and SLOWLOG show EXPIRE and its kin with what they set (facts/signals.md, 7.2)"
+)
+def shortening_seen(view: View) -> Iterator[Finding]:
+    """Somebody brought the expiry near, and by then the record was gone; of a stream its end is told with it."""
+    for record in ("result", "job"):
+        meant = view.expires.at if record == "result" and view.expires else None
+        ended = view.missed_by(record) or view.as_of
+        if len(view.held(record)) or view.followed(record) or ended is None:
+            continue
+        rows = view.deeds.loc[
+            words_in(view.deeds["verb"], EXPIRES) & view.deeds["witness"].isin((*RECORDERS, "slowlog"))
+        ]
+        wanted = view.keys_of(record)
+        rows = rows.loc[[not wanted.isdisjoint(keys) for keys in rows["keys"]]]
+        rows = rows.loc[rows["ttl"].notna() | rows["expires_at"].notna()]
+        if not len(rows):
+            continue
+        row = rows.iloc[-1]
+        lasts = pd.isna(row["ttl"])
+        due = row["expires_at"] if lasts else row["not_after"] + pd.Timedelta(milliseconds=int(row["ttl"]))
+        if due > end_of_second(ended) or (meant is not None and due >= meant - SLACK):
+            continue
+        says = f"{row['verb']} gave the {NOUN[record]} {duration((due - row['not_after']).total_seconds())} to live"
+        says += f"{when_of(row)}, and it was gone after that."
+        weights = {"ttl_shortened": DECISIVE + STRONG, "natural_expiry": -STRONG}
+        yield Finding("shortening-seen", record, place_of(row), says, weights, event=f"{record} removal")
 
 
 @rule("copied-before", rests_on="COPY and DEL of one key are a move in two commands (facts/causes.md, C15)")
@@ -131,7 +160,7 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
     sure = _SEEN if fate.row["witness"] in STREAMS and view.is_whole(fate) else _TOLD
     lead, other = _causes(view, record, fate.by, fate), _causes(view, record, fate.or_by, fate)
     brought_near = fate.shortened is not None and "ttl_shortened" in other
-    if fate.or_by == "expiry" and (brought_near or _came_due(view, fate)):
+    if fate.or_by == "expiry" and (brought_near or came_due(view, fate)):
         # Whoever brings an expiry near means the key to go by it; and where the case goes on beyond an expiry, the key
         # went by it unless somebody came before.
         lead, other = other, lead
@@ -142,6 +171,8 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
         either = [*_causes(view, record, "client", fate), *(_causes(view, record, "expiry", fate) if kept else ())]
         weights = dict.fromkeys(either, STRONG)
     room = -DECISIVE if brought_near else _room_for(fate)
+    if fate.or_by == "eviction" and view.servers["maxmemory"].notna().any() and view.servers["maxmemory"].max() == 0:
+        room = -_LIKELIER  # it has evicted, under a limit of before
     for cause in other:
         weights.setdefault(cause, sure + room)
     if "deleted_by_client" in weights and len(fate.row["keys"] or ()) == 1 and str(fate.row["verb"]) in ("DEL", "del"):
@@ -160,13 +191,6 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
             if cause in PRIORS[record]:
                 known.setdefault(cause, -DECISIVE)
     return known
-
-
-def _came_due(view: View, fate: Fate) -> bool:
-    """Whether nothing in its stream bounds the command from above, and the case goes on beyond the key's expiry."""
-    if pd.isna(fate.due) or view.as_of is None or fate.due > end_of_second(view.as_of):
-        return False
-    return bool(pd.isna(fate.row["not_after"]) or fate.row["not_after"] > view.as_of)
 
 
 def _room_for(fate: Fate) -> float:
