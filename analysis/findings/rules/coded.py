@@ -75,7 +75,7 @@ def purge_code(view: View) -> Iterator[Finding]:
             continue
         row = found.iloc[0]
         reached = str(row["reached"]) if pd.notna(row["reached"]) else ""
-        where = f"{_tree(view)}/{row['file']}:{row['line']}"
+        where = f"{tree_of(view)}/{row['file']}:{row['line']}"
         by = f", reached by {reached}" if reached else ", which nothing in the code leads to"
         says = f"{row['function'] or row['file']} deletes {row['pattern']}{by}."
         if len(found) > 1:
@@ -92,7 +92,7 @@ def flush_code(view: View) -> Iterator[Finding]:
     if not len(flushes):
         return
     row = flushes.iloc[0]
-    where = f"{_tree(view)}/{row['file']}:{row['line']}"
+    where = f"{tree_of(view)}/{row['file']}:{row['line']}"
     all_of_it = "flushall" in str(row["call"]).lower()
     for record in ("result", "job", "message"):
         if not len(view.held(record)):
@@ -102,6 +102,7 @@ def flush_code(view: View) -> Iterator[Finding]:
             yield Finding("flush-code", record, where, says, {"server_flushed" if all_of_it else "db_flushed": WEAK})
 
 
-def _tree(view: View) -> str:
+def tree_of(view: View) -> str:
+    """What the source tree is called among the evidence."""
     named = view.evidence.loc[view.evidence["kind"].eq("source code"), "path"]
     return str(named.iloc[0]).rstrip("/") if len(named) else "src"

@@ -22,8 +22,6 @@ from analysis.frames import words_in
 _SEEN = SHOWN - 5
 # What a message that was delivered, or a task that ran, did not meet.
 _UNDELIVERED = ("queued", "reserved", "lost_in_pop", "queue_purged", "queue_expired", "never_published", "unroutable")
-_NOT_RUN = ("revoked", "discarded")
-_REVOKED = ("revoked",)
 _THROWN_AWAY = ("unregistered", "invalid_message", "unknown_message", "undecodable", "rejected")
 _ENDS = ("succeeded", "failed", "ignored", "retried", "rejected", "revoked", "unregistered", "hard_time_limit")
 _BEGINS = ("worker_started", "worker_ready", "worker_transport", "worker_results")

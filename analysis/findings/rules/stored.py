@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.celery.families import TASK_META
 from analysis.findings.deeds import RECORDERS, WHOLE, first_keys, place_of, reaches, rows_of_stream, stream_of, when_of
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules.coded import tree_of
 from analysis.findings.rules.handled import came_to_be
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
@@ -82,7 +83,7 @@ def _ignored_by_code(view: View) -> Iterator[Finding]:
         if len(rows):
             row = rows.iloc[0]
             says = f"The code sets {row['settings']} ({row['call']}): no result is stored."
-            source = f"{_tree(view)}/{row['file']}:{row['line']}"
+            source = f"{tree_of(view)}/{row['file']}:{row['line']}"
             yield Finding("ignore-code", "result", source, says, {"result_ignored": weight}, event="ignored by code")
             return
 
@@ -373,8 +374,3 @@ def _banners(view: View) -> list[pd.Series]:
 
 def _line(line: pd.Series) -> str:
     return f"{line['source']}:{line['line']}"
-
-
-def _tree(view: View) -> str:
-    named = view.evidence.loc[view.evidence["kind"].eq("source code"), "path"]
-    return str(named.iloc[0]).rstrip("/") if len(named) else "src"
