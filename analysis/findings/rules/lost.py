@@ -138,7 +138,7 @@ def _left_out(view: View, record: str, start: Start, due: pd.Timestamp | None) -
     if due is None:
         says += "; whether this one was due is not known."
         weights = {"expired_on_load": SUPPORTIVE}
-    elif start.ended is not None and start.ended <= due:
+    elif start.orderly and start.ended is not None and start.ended <= due:
         says += f"; this one was due at {at(due)}, when the server was down."
         weights = {"expired_on_load": DECISIVE + STRONG, "natural_expiry": -DECISIVE}
     else:

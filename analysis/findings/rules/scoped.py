@@ -139,7 +139,7 @@ def evictions_account(view: View) -> Iterator[Finding]:
             enough = evicted * 5 >= one.gone * 4
             says += ": that accounts for them." if enough else ": that accounts for a part of them."
             weight = SUPPORTIVE if enough else max(10 * log10(evicted / one.gone), -STRONG)
-            if enough and removed_by_name(view, record) >= 0.9:
+            if enough and removed_by_name(view, record) >= 0.7:
                 says += " Others were removed by name."
                 weight = WEAK
             yield Finding("evictions-account", record, counted.source, says, {"evicted": weight})

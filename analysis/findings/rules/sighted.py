@@ -161,7 +161,8 @@ def _always_there(view: View, record: str, row: pd.Series) -> bool:
     """
     rows = view.rows(record)
     same = rows["server"].eq(row["server"]) & rows["db"].eq(row["db"]) & rows["key"].eq(row["key"])
-    if rows.loc[same, "snapshot"].nunique() > 1:
+    shots = view.shots.loc[view.shots["kind"].eq("snapshot"), "snapshot"]
+    if rows.loc[same & rows["snapshot"].isin(shots), "snapshot"].nunique() > 1:
         return True
     if record != "result":
         return False
