@@ -230,7 +230,7 @@ class Stage:
             name, value = chosen, f"A-{self.random.randint(100, 999)}"
         else:
             name, value = chosen.name, self.application.value_for(chosen)
-        task_id = self.new_id()
+        task_id = options.pop("task_id", None) or self.new_id()
         self.record_job(task_id, name)
         options.setdefault("queue", self.queue)
         self.celery.send_task(name, args=[value], kwargs=kwargs, task_id=task_id, **options)

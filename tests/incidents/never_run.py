@@ -27,8 +27,11 @@ def revoked(stage: Stage) -> Truth:
     busy = stage.publish(seconds=1.5)
     stage.wait_log(f"[{busy}] received")
     if how == "revoke":
-        task = stage.publish()
+        # A worker that is busy hears of it only afterwards: so it is told before the task is sent.
+        task = stage.new_id()
         stage.celery.control.revoke(task)
+        stage.wait_log(f"flagged as revoked: {task}")
+        stage.publish(task_id=task)
     else:
         task = stage.publish(expires=0.5)
     stage.before()

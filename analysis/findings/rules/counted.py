@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.findings.rules import DECISIVE, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.rules.lived import purge_of
-from analysis.findings.tally import commands, databases, tally, window
+from analysis.findings.tally import Tally, commands, databases, tally, window
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count
@@ -94,12 +94,12 @@ def flushes(view: View) -> Iterator[Finding]:
             says = f"{name} was called {count(int(calls.grew), 'time')} {calls.when}"
             if view.followed(record):
                 continue  # the stream itself shows what was flushed
-            weight, more = _emptied(view, record, every=cause == "server_flushed")
+            weight, more = _emptied(view, record, calls, every=cause == "server_flushed")
             weights = {cause: weight + calls.for_it if weight > 0 else weight}
             yield Finding("flush-called", record, calls.source, f"{says}{more}.", weights, event=name)
 
 
-def _emptied(view: View, record: str, *, every: bool) -> tuple[float, str]:
+def _emptied(view: View, record: str, calls: Tally, *, every: bool) -> tuple[float, str]:
     """How much a flush counts by what INFO keyspace says of the databases before and after, and the words for it."""
     untold = (STRONG, "") if every else (WEAK, "; of which database is not recorded")
     before, after = _keyspaces(view, record)
@@ -108,7 +108,13 @@ def _emptied(view: View, record: str, *, every: bool) -> tuple[float, str]:
         return untold
     was, left = ({db: sizes.get(db, 0) for db in sorted(dbs)} for sizes in (before, after))
     if before:
+        others = [db for db in before if db not in dbs and before[db] and not after.get(db, 0)]
+        if not every and len(others) >= calls.grew and all(left.values()):
+            return -STRONG, f", and DB {min(others)} was emptied; DB {min(dbs)} still has keys"
+        evicted = tally(view, record, "evicted_keys")
         if sum(was.values()) and sum(left.values()) * 2 <= sum(was.values()):
+            if evicted is not None and evicted.grew >= sum(was.values()) - sum(left.values()):
+                return STRONG, ", but as many keys were evicted as it lost"
             shown = ", ".join(f"those of DB {db} from {was[db]:,} to {left[db]:,}" for db in list(was)[:4] if was[db])
             return DECISIVE + STRONG, f", and its keys went down: {shown}"
         if not every and any(left[db] >= was[db] > 0 for db in dbs):

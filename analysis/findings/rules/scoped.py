@@ -17,6 +17,8 @@ from analysis.findings.view import View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import count
 
+# Between weak and supportive: a choice that eviction would make, and others may.
+_HALF = 5.0
 _ALL = ("server_flushed", "restart_data_loss", "replaced_by_resync")
 _HAND = ("deleted_by_client", "forgotten")
 
@@ -71,7 +73,7 @@ WEIGHTS: Mapping[str, Mapping[str, float]] = {
     "one task name": {"result_ignored": SUPPORTIVE, "bulk_deleted": WEAK, **_each((*_ALL, "db_flushed"), -STRONG)},
     "one worker": {"result_never_stored": WEAK, **_each((*_ALL, "db_flushed"), -STRONG)},
     "scattered": {
-        "evicted": SUPPORTIVE,
+        "evicted": _HALF,
         **_each((*_HAND, "bulk_deleted"), -WEAK),
         "stale_snapshot_restored": -SUPPORTIVE,
         **_each((*_ALL, "db_flushed", "db_swapped"), -DECISIVE),
@@ -138,7 +140,7 @@ def evictions_account(view: View) -> Iterator[Finding]:
             says = f"{count(one.gone, 'key')} went before their expiry, and {count(evicted, 'was', 'were')} evicted"
             enough = evicted * 5 >= one.gone * 4
             says += ": that accounts for them." if enough else ": that accounts for a part of them."
-            weight = SUPPORTIVE if enough else max(10 * log10(evicted / one.gone), -STRONG)
+            weight = _HALF if enough else max(10 * log10(evicted / one.gone), -STRONG)
             if enough and removed_by_name(view, record) >= 0.7:
                 says += " Others were removed by name."
                 weight = WEAK
