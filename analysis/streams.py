@@ -226,7 +226,7 @@ def told_apart(
         commands = _with_known_expiries(commands, keys)
     known = Removing(
         *_verbs(file, config, servers),
-        evicts=_evicts(config, servers, _first(commands, file.since)),
+        evicts=_evicts(config, servers, _first(commands, file.since), until),
         evicted=int(servers["evicted_keys"].fillna(0).max()) if len(servers) else 0,
         only_with_ttl=_policy(config, servers).startswith("volatile"),
         ends_by=_earlier(end_of(file.state.keys, commands["not_before"]) if file.state else None, until, commands),
@@ -303,8 +303,12 @@ def _policy(config: Mapping[str, str], servers: pd.DataFrame) -> str:
     return str(said.iloc[-1]) if len(said) else config.get("maxmemory-policy", "")
 
 
-def _evicts(config: Mapping[str, str], servers: pd.DataFrame, since: pd.Timestamp | None) -> bool | None:
-    """Whether the server evicted keys while the stream was written; None where that is not known (Redis evict.c)."""
+def _evicts(
+    config: Mapping[str, str], servers: pd.DataFrame, since: pd.Timestamp | None, until: pd.Timestamp | None
+) -> bool | None:
+    """Whether the server evicted keys while the stream was written; None where that is not known (Redis evict.c): where
+    the counter was read before the last that is known of the case, the stream may go on beyond it.
+    """
     if servers["role"].eq("slave").any():
         # A replica's stream is its master's, whose memory it does not tell of.
         return None
@@ -323,6 +327,7 @@ def _evicts(config: Mapping[str, str], servers: pd.DataFrame, since: pd.Timestam
         and len(covered)
         and since is not None
         and covered.min() <= since
+        and not (until is not None and servers["at"].max() < until - pd.Timedelta(seconds=2))
         and not servers["restarted"].any()
     ):
         return False

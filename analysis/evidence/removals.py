@@ -102,7 +102,9 @@ def _of_deletes(
         by[evicted & run | steady], other[evicted & run | steady] = EVICTION, CLIENT
     may_expire = open_ & ~never & ~sure
     by[may_expire & likely & expires_so], other[may_expire & likely & expires_so] = EXPIRY, CLIENT
-    other[may_expire & ~(likely & expires_so)] = EXPIRY
+    # An expiry that lies ahead of all that is known of the stream is the less likely of two others.
+    ahead = evicted & (due > (micros_of(known.ends_by) if known.ends_by is not None else np.iinfo(np.int64).max))
+    other[may_expire & ~(likely & expires_so) & ~ahead] = EXPIRY
     by[open_ & sure], other[open_ & sure] = EXPIRY, _NOBODY
     untold = open_ & (due == _NONE) & ~followed
     by[untold & expires_so], other[untold] = UNKNOWN, _NOBODY

@@ -11,6 +11,7 @@ from math import log10
 import pandas as pd
 
 from analysis.findings.deeds import STREAMS
+from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.tally import commands
 from analysis.findings.traces import nearly
@@ -21,6 +22,7 @@ from analysis.findings.words import at, count, duration, listed
 NOUN = {"result": "result", "job": "job record", "message": "message"}
 # What a sound snapshot without the record speaks against: the search covered every database and prefix of that server.
 _THERE = ("present", "wrong_database", "wrong_prefix", "queued", "reserved")
+_SIBLINGS = 3
 # What `unknown` starts with (causes.PRIORS): an old sighting is held against it.
 _EVEN = 10.0
 
@@ -95,6 +97,11 @@ def _still(view: View, record: str, row: pd.Series, cause: str) -> tuple[float, 
         later = view.stated.noticed_at is not None and view.stated.noticed_at >= taken.floor("s")
         says = f" {without[0]}, taken in the same second, does not; which of the two came first is not told."
         return _EVEN - (SUPPORTIVE if later else WEAK), says
+    for start in view.starts(str(row.server)):
+        sure = start.from_aof or (start.saved is not None and start.saved[0] > end_of_second(taken))
+        if start.at > end_of_second(taken) and not sure:
+            says = f" But the server started anew at {at(start.at)} ({start.source}), with data of an unknown time."
+            return _EVEN - WEAK, says
     own = row.get("stored_at")
     gap = (view.as_of - (max(taken, own) if pd.notna(own) else taken)).total_seconds()
     if gap <= 1:
@@ -152,6 +159,9 @@ def moved_there(view: View) -> Iterator[Finding]:
         weights, told = _movers(view, record, renamed=renamed)
         if was is not None:
             weights |= dict.fromkeys(("wrong_database", "wrong_prefix"), -DECISIVE - STRONG)
+        elif record == "result" and (alone := _alone(view, row)):
+            says += f", where no other result is; {alone} are where it was looked for"
+            weights |= dict.fromkeys(("wrong_database", "wrong_prefix"), -STRONG)
         yield Finding("moved-there", record, f"{row['snapshot']}, byte {row['offset']}", f"{says}{told}.", weights)
 
 
@@ -170,6 +180,21 @@ def _always_there(view: View, record: str, row: pd.Series) -> bool:
         return True
     banners = view.events.loc[view.events["kind"].eq("worker_results"), "text"].fillna("")
     return bool(banners.str.contains(rf"://\S*/{int(row['db'])}(?:\?|\s|$)").any())
+
+
+def _alone(view: View, row: pd.Series) -> int:
+    """How many other results of its snapshot are in the stated place, where none is beside it; else 0. Workers that
+    store one result in another place store others there too.
+    """
+    stored = view.keys.loc[view.keys["snapshot"].eq(row["snapshot"]) & view.keys["family"].eq("result")]
+    others = stored.loc[stored["offset"].ne(row["offset"])]
+    mine = stored.loc[stored["offset"].eq(row["offset"]), "prefix"].fillna("")
+    prefix, db = view.stated.key_prefix, view.stated.databases.get("results")
+    beside = others["db"].eq(row["db"]) & others["prefix"].fillna("").isin(mine)
+    stated = others["db"].eq(row["db"] if db is None else db)
+    if prefix is not None:
+        stated &= others["prefix"].fillna("").isin((prefix, f"{prefix}_"))
+    return int(stated.sum()) if stated.sum() >= _SIBLINGS and not beside.any() else 0
 
 
 def _movers(view: View, record: str, *, renamed: bool) -> tuple[dict[str, float], str]:

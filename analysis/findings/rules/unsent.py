@@ -60,7 +60,7 @@ def never_in_stream(view: View) -> Iterator[Finding]:
         covers = begin is not None and begin <= sent
         weight = DECISIVE if covers and len(told) else STRONG if covers else WEAK
         for record in concerned(view):
-            weights = {"never_published": weight, "unroutable": weight if len(told) else WEAK}
+            weights = {"never_published": weight, "unroutable": weight}
             weights |= dict.fromkeys(("consumed", "lost_in_pop", "queue_purged", "revoked", "discarded"), -STRONG)
             yield Finding("never-in-stream", record, f"{path}, LPUSH", f"{says}.", weights, event="sent")
 
@@ -99,14 +99,15 @@ def sender_says(view: View) -> Iterator[Finding]:
     rests_on="what is sent to an exchange without a routing table goes nowhere (kombu 5.2+; C20)",
 )
 def unbound(view: View) -> Iterator[Finding]:
-    if not _nowhere(view) or not len(view.log):
+    if not _nowhere(view):
         return
     takes = view.commands.loc[words_in(view.commands["verb"], ("DEL", "UNLINK", "SREM", "RENAME"))].tail(_MOST)
     takes = takes.loc[[_BINDING in key for key in first_keys(takes)]]
     if len(takes):
         row, source = takes.iloc[-1], place_of(takes.iloc[-1])
         says = f"{row['verb']} took the routing table {first_keys(takes)[-1]}{when_of(row)}"
-        weights = {"unroutable": DECISIVE + SUPPORTIVE, "never_published": -STRONG}
+        # Without a word of the sender's it may as well not have been sent.
+        weights = {"unroutable": DECISIVE + SUPPORTIVE, "never_published": -STRONG if len(view.log) else 0.0}
     else:
         tables = view.changes["key"].str.contains(_BINDING, regex=False).fillna(False).astype(bool)
         gone = view.changes.loc[view.changes["change"].eq("gone") & tables]

@@ -171,8 +171,8 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
         either = [*_causes(view, record, "client", fate), *(_causes(view, record, "expiry", fate) if kept else ())]
         weights = dict.fromkeys(either, STRONG)
     room = -DECISIVE if brought_near else _room_for(fate)
-    if fate.or_by == "eviction" and view.servers["maxmemory"].notna().any() and view.servers["maxmemory"].max() == 0:
-        room = -_LIKELIER  # it has evicted, under a limit of before
+    if fate.or_by == "eviction":
+        room = _room_for_eviction(view, room)
     for cause in other:
         weights.setdefault(cause, sure + room)
     if "deleted_by_client" in weights and len(fate.row["keys"] or ()) == 1 and str(fate.row["verb"]) in ("DEL", "del"):
@@ -191,6 +191,15 @@ def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
             if cause in PRIORS[record]:
                 known.setdefault(cause, -DECISIVE)
     return known
+
+
+def _room_for_eviction(view: View, room: float) -> float:
+    """As ``room``, but by whether the server has a limit that it could have kept by eviction."""
+    limits = [int(one) for one in view.servers["maxmemory"].dropna()]
+    limits += [int(one["maxmemory"]) for one in view.config.values() if one.get("maxmemory", "").isdigit()]
+    if not limits:
+        return room
+    return room / 2 if max(limits) else -_LIKELIER  # what has evicted without a limit had one before
 
 
 def _room_for(fate: Fate) -> float:
