@@ -120,6 +120,11 @@ class View:
     def waiting(self) -> pd.DataFrame:
         return self._in_time(self.messages.loc[self.messages["task_id"].eq(self.task_id)])
 
+    @property
+    def own_messages(self) -> pd.DataFrame:
+        """Its messages, as they were sent and as snapshots hold them."""
+        return pd.concat([self.sent, self.waiting]) if len(self.waiting) else self.sent
+
     @cached_property
     def records(self) -> pd.DataFrame:
         return self._in_time(self.jobs.loc[self.jobs["task_id"].eq(self.task_id)])

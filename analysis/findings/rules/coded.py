@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.evidence.source.patterns import covers
+from analysis.findings.causes import RECORDS
 from analysis.findings.rules import SUPPORTIVE, WEAK, rule
 from analysis.findings.rules.lived import purge_of
 from analysis.findings.rules.sighted import NOUN
@@ -94,7 +95,7 @@ def flush_code(view: View) -> Iterator[Finding]:
     row = flushes.iloc[0]
     where = f"{tree_of(view)}/{row['file']}:{row['line']}"
     all_of_it = "flushall" in str(row["call"]).lower()
-    for record in ("result", "job", "message"):
+    for record in RECORDS:
         if not len(view.held(record)):
             says = (
                 f"{row['function'] or row['file']} calls {row['call']}; on which database, and whether it ran, is open."

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.findings.causes import RECORDS
 from analysis.findings.rules import DECISIVE, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.rules.lived import purge_of
 from analysis.findings.tally import Tally, commands, databases, tally, window
@@ -24,7 +25,6 @@ _BY_NAME = ("del", "unlink", "getdel")
 _BY_SCRIPT = ("eval", "evalsha", "fcall")
 _SHORTENING = ("expire", "pexpire", "expireat", "pexpireat", "getex")
 _MOVING = ("rename", "renamenx", "move", "migrate", "restore", "copy")
-_RECORDS = ("result", "job", "message")
 
 
 @rule(
@@ -32,7 +32,7 @@ _RECORDS = ("result", "job", "message")
     rests_on="evicted_keys counts every eviction; without maxmemory, or with noeviction, there is none (Redis evict.c)",
 )
 def eviction(view: View) -> Iterator[Finding]:
-    for record in _RECORDS:
+    for record in RECORDS:
         if (seen := window(view, record)) is None or seen.answer["role"] != "master":
             if seen is None and not len(view.held(record)):
                 yield from _never_evicts(view, record)
@@ -81,7 +81,7 @@ def _never_evicts(view: View, record: str) -> Iterator[Finding]:
     rests_on="commandstats count FLUSHDB and FLUSHALL since start or RESETSTAT; an absent command was not called",
 )
 def flushes(view: View) -> Iterator[Finding]:
-    for record in _RECORDS:
+    for record in RECORDS:
         for cause, counter in (("db_flushed", "cmdstat_flushdb"), ("server_flushed", "cmdstat_flushall")):
             calls = tally(view, record, counter)
             if calls is None:
@@ -144,7 +144,7 @@ def _keyspaces(view: View, record: str) -> tuple[dict[int, int], dict[int, int] 
 def saved_in_flush(view: View) -> Iterator[Finding]:
     shutting = view.events["kind"].isin(("final_save", "shutdown_requested", "shutdown_signal"))
     ends = view.events.loc[shutting, ["source", "line"]]
-    for record in _RECORDS:
+    for record in RECORDS:
         born, missed = view.born(record), view.missed_by(record) or view.as_of
         if len(view.held(record)) or born is None or missed is None:
             continue
@@ -169,7 +169,7 @@ def saved_in_flush(view: View) -> Iterator[Finding]:
 def older_neighbours(view: View) -> Iterator[Finding]:
     latest = set(view.shots.loc[view.shots["latest"], "snapshot"])
     held = view.tasks.loc[view.tasks["snapshot"].isin(latest) & view.tasks["stored_at"].notna()]
-    for record in _RECORDS:
+    for record in RECORDS:
         born = view.born(record)
         if born is None or len(view.held(record)):
             continue
@@ -193,7 +193,7 @@ def older_neighbours(view: View) -> Iterator[Finding]:
     rests_on="commandstats count DEL, UNLINK and GETDEL; kombu's locks and chords call DEL too (facts/causes.md 2.2)",
 )
 def removals(view: View) -> Iterator[Finding]:
-    for record in _RECORDS:
+    for record in RECORDS:
         named, scripts = commands(view, record, _BY_NAME), commands(view, record, _BY_SCRIPT)
         if named is None or scripts is None:
             continue
@@ -287,7 +287,7 @@ def expiry_changes(view: View) -> Iterator[Finding]:
     rests_on="SWAPDB, RENAME, MOVE and MIGRATE each have a count of their own in commandstats (facts/causes.md 4)",
 )
 def moves(view: View) -> Iterator[Finding]:
-    for record in _RECORDS:
+    for record in RECORDS:
         for cause, names, weight in (("db_swapped", ("swapdb",), DECISIVE), ("renamed_or_moved", _MOVING, STRONG)):
             if (calls := commands(view, record, names)) is None:
                 continue

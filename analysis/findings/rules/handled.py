@@ -193,7 +193,7 @@ def revoked(view: View) -> Iterator[Finding]:
 
 
 def _expired_on_the_way(view: View) -> Iterator[Finding]:
-    messages = pd.concat([view.sent, view.waiting]) if len(view.waiting) else view.sent
+    messages = view.own_messages
     expires = messages["expires"].dropna()
     if not len(expires) or came_to_be(view) or len(view.held("message")):
         return

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.findings.causes import RECORDS
 from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.view import ENDED, NAMING, SLACK, View
@@ -214,7 +215,7 @@ def pushes_accounted(view: View) -> Iterator[Finding]:
             f"Since {at(answer['counters_since'])} {count(int(pushed), 'message was', 'messages were')} pushed{where}, "
             f"and {count(len(seen), 'task is', 'tasks are')} known: none is left over for this ID."
         )
-        for record in ("result", "job", "message"):
+        for record in RECORDS:
             weight = SUPPORTIVE if record == "job" else DECISIVE + 5 if sure else STRONG
             source = f"{answer['source']}, cmdstat_lpush"
             yield Finding("pushes-accounted", record, source, says, {"never_published": weight})

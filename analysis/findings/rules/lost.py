@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.findings.causes import RECORDS
 from analysis.findings.moment import end_of_second
 from analysis.findings.outages import Change, Start, changes_of_role, jumps
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
@@ -19,7 +20,6 @@ from analysis.findings.view import SLACK, View
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count, duration
 
-_RECORDS = ("result", "job", "message")
 _SECOND = pd.Timedelta(seconds=1)
 
 
@@ -28,7 +28,7 @@ _SECOND = pd.Timedelta(seconds=1)
     rests_on="a start begins with an empty memory and loads what was saved; log and uptime show it (Redis server.c)",
 )
 def restart(view: View) -> Iterator[Finding]:
-    for record in _RECORDS:
+    for record in RECORDS:
         born = view.born(record)
         if len(view.held(record)) or born is None:
             continue
@@ -160,7 +160,7 @@ def _survivors(view: View, server: str, start: Start) -> int:
     rests_on="a full resync drops a replica's keys for its master's, and no counter of deletions moves (C23)",
 )
 def resync(view: View) -> Iterator[Finding]:
-    for record in _RECORDS:
+    for record in RECORDS:
         born = view.born(record)
         if len(view.held(record)) or born is None:
             continue
@@ -237,7 +237,7 @@ def old_master(view: View) -> Iterator[Finding]:
 
 @rule("clock", rests_on="expiry goes by the server's wall clock; uptime and its log show a step (facts/causes.md, C07)")
 def clock(view: View) -> Iterator[Finding]:
-    for record in _RECORDS:
+    for record in RECORDS:
         born = view.born(record)
         if len(view.held(record)) or born is None:
             continue

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.evidence.source.patterns import covers
+from analysis.findings.causes import RECORDS
 from analysis.findings.deeds import place_of, when_of
 from analysis.findings.moment import SLACK
 from analysis.findings.rules import STRONG, SUPPORTIVE, WEAK, rule
@@ -76,7 +77,7 @@ def last_commands(view: View) -> Iterator[Finding]:
         name = f" ({row.name})" if isinstance(row.name, str) and row.name else ""
         if cause := _LAST.get(last):
             says = f"A client was connected whose last command was {last.upper()}{name}; of what is not told."
-            for record in ("result", "job", "message"):
+            for record in RECORDS:
                 if not len(view.held(record)):
                     yield Finding("last-command", record, source, says, {cause: SUPPORTIVE}, event=last.upper())
         elif last in ("del", "unlink") and "celery" in str(row.lib).lower():
@@ -99,6 +100,6 @@ def planted_keys(view: View) -> Iterator[Finding]:
         line = attacks.iloc[-1]
         source, when = f"{line['source']}:{line['line']}", f" at {at(line['at'])}" if pd.notna(line["at"]) else ""
         says = f"The server took a client for an attacker{when}"
-    for record in ("result", "job", "message"):
+    for record in RECORDS:
         if not len(view.held(record)):
             yield Finding("planted-keys", record, source, f"{says}, which flush all.", {"server_flushed": SUPPORTIVE})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import log10
 
+from analysis.findings.causes import RECORDS
 from analysis.findings.rules import DECISIVE, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.rules.counted import removed_by_name
 from analysis.findings.scope.extents import Scope
@@ -101,7 +102,7 @@ _EVICTS_BY = ("idle", "ttl")
 
 @rule("vanished-with-it", rests_on="each way to remove keys has a reach of its own (facts/causes.md 4 and 8)")
 def vanished_with_it(view: View) -> Iterator[Finding]:
-    for record in ("result", "job", "message"):
+    for record in RECORDS:
         if len(view.held(record)) or view.followed(record):
             continue
         for one in view.scopes(record):
@@ -129,7 +130,7 @@ def _weights(one: Scope) -> dict[str, float]:
     rests_on="evicted_keys counts keys: what went early is accounted for, or is not (Redis evict.c)",
 )
 def evictions_account(view: View) -> Iterator[Finding]:
-    for record in ("result", "job", "message"):
+    for record in RECORDS:
         counted = tally(view, record, "evicted_keys")
         if counted is None or counted.grew == 0 or view.followed(record):
             continue

@@ -48,7 +48,7 @@ def ignored(view: View) -> Iterator[Finding]:
         line = lines.iloc[-1]
         says = "The worker logged that the task asked to be ignored: no result is stored."
         yield Finding("ignored-logged", "result", _line(line), says, {"result_ignored": SHOWN})
-    messages = pd.concat([view.sent, view.waiting]) if len(view.waiting) else view.sent
+    messages = view.own_messages
     headers = messages.loc[messages["ignore_result"].fillna(False).astype(bool)]
     if len(headers):
         row = headers.iloc[-1]
@@ -129,7 +129,7 @@ def rpc(view: View) -> Iterator[Finding]:
             yield Finding("rpc-banner", "result", _line(line), says, {"rpc_backend": SHOWN}, event="rpc")
             break
     replies = set(view.sent["reply_to"].dropna())
-    pushed = view.deeds.loc[view.deeds["verb"].astype("str").str.upper().isin(("LPUSH", "RPUSH"))]
+    pushed = view.deeds.loc[words_in(view.deeds["verb"], ("LPUSH", "RPUSH"))]
     answered = [
         row for _, row in pushed.iterrows() if isinstance(row["keys"], list) and replies.intersection(row["keys"])
     ]
@@ -148,13 +148,11 @@ def never_written(view: View) -> Iterator[Finding]:
     if len(view.results) or len(view.written):
         return
     for way in (way for way in view.journeys if way.in_stream):
-        stream = stream_of(pd.Series([way.last["source"]])).iloc[0]
-        whole = view.evidence.loc[stream_of(view.evidence["path"]).eq(stream), "complete"].fillna(True).all()
-        rows = rows_of_stream(view.commands, stream)
-        stores = rows.loc[rows["verb"].astype("str").str.upper().isin(("SET", "SETEX", "PSETEX"))]
-        stores = stores.loc[[TASK_META in key for key in first_keys(stores)]]
-        if not whole or way.state not in ("acked", "reserved", "popped"):
+        if way.state not in ("acked", "reserved", "popped") or not view.is_whole_stream(way.last["source"]):
             continue
+        rows = rows_of_stream(view.commands, stream_of(pd.Series([way.last["source"]])).iloc[0])
+        stores = rows.loc[words_in(rows["verb"], ("SET", "SETEX", "PSETEX"))]
+        stores = stores.loc[[TASK_META in key for key in first_keys(stores)]]
         said = f"{way.last['source']} shows the message{when_of(way.first)}, and no command that stores its result"
         if len(stores):
             says = f"{said}, among {count(len(stores), 'result')} that it stores."

@@ -11,7 +11,7 @@ from math import log10
 
 import pandas as pd
 
-from analysis.findings.causes import PRIORS
+from analysis.findings.causes import PRIORS, RECORDS
 from analysis.findings.deeds import EXPIRES, RECORDERS, STREAMS, Fate, in_bulk, place_of, when_of
 from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
@@ -323,7 +323,7 @@ def flush_witnessed(view: View) -> Iterator[Finding]:
         words_in(view.commands["verb"], ("FLUSHDB", "FLUSHALL"))
         & view.commands["witness"].isin(("MONITOR log", "slowlog"))
     ]
-    for record in ("result", "job", "message"):
+    for record in RECORDS:
         born, missed = view.born(record), view.missed_by(record)
         if len(view.held(record)) or born is None:
             continue
