@@ -34,9 +34,9 @@ from analysis.report.figure import (
     nothing,
     show,
     style,
-    time_axis,
     width_of,
 )
+from analysis.report.time_axis import time_axis
 from analysis.report.timeline_chart import plot_timeline
 
 __all__ = ["Chart", "plot_keys_by_hour", "plot_remaining_ttl", "plot_timeline", "show"]

@@ -1,4 +1,4 @@
-"""How every chart looks, and how it shows itself without pyplot: fonts, colours with a meaning, axes of time.
+"""How every chart looks, and how it shows itself without pyplot: fonts, colours with a meaning, labels.
 
 In: nothing but sizes, times and texts. Out: ``Axes`` that a notebook shows as SVG (PNG where that is smaller) with
 alternative text. Knows nothing of what is drawn.
@@ -11,17 +11,15 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import matplotlib
-import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import text_to_path
+from PIL import Image
 
 from analysis.report.html import Html, said, sentence
 
@@ -34,8 +32,8 @@ DPI = 96
 FONT_PX = 12.0
 LONGEST_LABEL = 70
 LONGEST_ALT = 3_000
-# Above this many bytes a picture is smaller as PNG.
-LARGEST_SVG = 180_000
+# Above this many bytes a picture is smaller as PNG; none is larger than the second, whatever it shows.
+LARGEST_SVG, LARGEST_PICTURE = 180_000, 300_000
 
 # Metrically close to what browsers take, so a chart's letters look like the page's. The last ships with matplotlib.
 _FAMILIES = ("Inter", "Helvetica Neue", "Segoe UI", "Arial", "Liberation Sans", "DejaVu Sans")
@@ -108,7 +106,10 @@ def show(ax: Axes) -> Chart | Html:
 
 
 def picture(figure: Figure) -> tuple[str, str]:
-    """MIME type and data of a figure: SVG as text, or PNG in base64 where the SVG is large. The same each time."""
+    """MIME type and data of a figure: SVG as text, or PNG in base64 where the SVG is large. The same each time.
+
+    A PNG beyond ``LARGEST_PICTURE`` is drawn again with fewer colours, then with fewer points.
+    """
     buffer = io.BytesIO()
     unsaid = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with style():
@@ -116,9 +117,25 @@ def picture(figure: Figure) -> tuple[str, str]:
         if buffer.tell() <= LARGEST_SVG:
             svg = buffer.getvalue().decode("utf-8")
             return "image/svg+xml", svg[svg.index("<svg") :]
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return "image/png", b64encode(buffer.getvalue()).decode("ascii")
+        data = _png(figure, 2 * DPI)
+        for dots, colors in ((2 * DPI, 64), (DPI, 64), (DPI, 8), (DPI / 2, 8)):
+            if len(data) <= LARGEST_PICTURE:
+                break
+            data = _fewer_colors(_png(figure, dots), colors)
+    return "image/png", b64encode(data).decode("ascii")
+
+
+def _png(figure: Figure, dots: float) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dots, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _fewer_colors(data: bytes, colors: int) -> bytes:
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as drawn:
+        drawn.convert("RGB").quantize(colors, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
 
 
 def new_axes(height_px: float, *, left: float = 8, right: float = 8, top: float = 4, bottom: float = 4) -> ShownAxes:
@@ -197,71 +214,6 @@ def fitting(text: str, width: float) -> str:
         if len(text) == 1:
             break
     return cut
-
-
-_STEPS = [
-    *(timedelta(seconds=n) for n in (1, 2, 5, 10, 15, 30)),
-    *(timedelta(minutes=n) for n in (1, 2, 5, 10, 15, 30)),
-    *(timedelta(hours=n) for n in (1, 2, 3, 6, 12)),
-    *(timedelta(days=n) for n in (1, 2, 4, 7, 14, 28, 91, 182, 364, 728, 1820, 3640)),
-]
-
-
-def tick_times(begin: pd.Timestamp, end: pd.Timestamp, most: int = 6) -> list[pd.Timestamp]:
-    """Round times from ``begin`` to ``end``, at most ``most`` and, where the axis allows it, at least two."""
-    step = next((pd.Timedelta(step) for step in _STEPS if (end - begin) / pd.Timedelta(step) <= most - 1),
-                pd.Timedelta(_STEPS[-1]))  # fmt: skip
-    first = (
-        begin.floor("D") + (begin - begin.floor("D")).ceil(step) if step <= pd.Timedelta(days=1) else begin.ceil("D")
-    )
-    times: list[pd.Timestamp] = []
-    while first <= end and len(times) < most:
-        times.append(first)
-        first += step
-    return times
-
-
-def tick_labels(times: list[pd.Timestamp], zone: ZoneInfo | None = None) -> list[str]:
-    """A label for each tick: the time, with its date where that is the first or another than before."""
-    local = [time if zone is None else time.tz_convert(zone) for time in times]
-    seconds = any(time.second for time in local)
-    clock = not all(time == time.normalize() for time in local)
-    labels = []
-    for place, time in enumerate(local):
-        day = f"{time.day} {time:%B}" if not place or time.date() != local[place - 1].date() else ""
-        hour = f"{time:%H:%M:%S}" if seconds else f"{time:%H:%M}"
-        labels.append(", ".join(part for part in (day, hour if clock else "") if part))
-    return labels
-
-
-def time_axis(ax: Axes, begin: pd.Timestamp, end: pd.Timestamp, y: float, zone: ZoneInfo | None, line: float) -> None:
-    """Ticks of UTC below ``y`` and, a ``line`` lower, the case's zone; x is seconds since ``begin``, y grows downwards.
-
-    The year stands beside the zone's name, left of the axis.
-    """
-    times = tick_times(begin, end)
-    whole, width = (end - begin).total_seconds(), ax.get_window_extent().width
-    for time in times:
-        ax.plot([(time - begin).total_seconds()] * 2, [0, y], color=LINE, linewidth=0.8, zorder=0, clip_on=False)
-    ax.plot([0, (end - begin).total_seconds()], [y, y], color=LINE, linewidth=0.8, zorder=0, clip_on=False)
-    rows: list[tuple[str, ZoneInfo | None, str]] = [("UTC", None, INK)]
-    if zone is not None and zone.key != "UTC":
-        rows.append((zone.key.rpartition("/")[2].replace("_", " "), zone, SOFT))
-    for place, (name, own, color) in enumerate(rows):
-        low = y + line * (0.9 + place)
-        year = begin.tz_convert(own).year if own else begin.year
-        beside(ax, f"{name}, {year}", low, color)
-        free = 0.0
-        for time, label in zip(times, tick_labels(times, own), strict=True):
-            x = (time - begin).total_seconds()
-            # The first and the last label stay within the axes: left of them stands the zone's name.
-            half = width_of(label) / 2 * whole / width
-            middle = min(max(x, half), max(half, whole - half))
-            # Where the font is a wide one, a label may have no room beside the one before it.
-            if middle - half < free:
-                continue
-            free = middle + half
-            ax.text(middle, low, label, ha="center", va="center", color=color, clip_on=False)
 
 
 def beside(ax: Axes, text: str, y: float, color: str = INK) -> None:

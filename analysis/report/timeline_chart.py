@@ -30,9 +30,9 @@ from analysis.report.figure import (
     new_axes,
     nothing,
     style,
-    time_axis,
     width_of,
 )
+from analysis.report.time_axis import time_axis
 from analysis.report.timeline_plan import Bar, Lane, Mark, Plan, plan_timeline
 
 # Pixels.

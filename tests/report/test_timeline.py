@@ -11,7 +11,8 @@ import pytest
 from analysis.findings.verdict import Record
 from analysis.frames import frame
 from analysis.report.charts import plot_keys_by_hour, plot_remaining_ttl, plot_timeline
-from analysis.report.figure import ShownAxes, tick_labels, tick_times
+from analysis.report.figure import ShownAxes
+from analysis.report.time_axis import tick_labels, tick_times
 from analysis.report.timeline_plan import Lane, plan_timeline
 
 NEW_YORK = ZoneInfo("America/New_York")
