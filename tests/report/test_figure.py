@@ -6,15 +6,23 @@ from base64 import b64decode
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.report.figure import LARGEST_PICTURE, new_axes, picture
 from analysis.report.time_axis import MOST_STRIPS, strips_of, witness_strips
 
 
+def figure_of(ax: Axes) -> Figure:
+    figure = ax.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    return figure
+
+
 def test_a_picture_of_noise_is_a_small_png():
     ax = new_axes(600)
     ax.imshow(np.random.default_rng(7).random((1200, 1800, 3)), aspect="auto")
-    kind, data = picture(ax.figure)
+    kind, data = picture(figure_of(ax))
     assert kind == "image/png"
     assert 10_000 < len(b64decode(data)) <= LARGEST_PICTURE
 
@@ -23,7 +31,7 @@ def test_a_small_picture_is_svg_and_the_same_each_time():
     def drawn() -> tuple[str, str]:
         ax = new_axes(40)
         ax.plot([0, 1], [0, 1])
-        return picture(ax.figure)
+        return picture(figure_of(ax))
 
     assert drawn()[0] == "image/svg+xml"
     assert drawn() == drawn()
@@ -39,4 +47,4 @@ def test_many_sources_share_a_strip_for_each_kind():
     ax.set_xlim(0, 86400)
     assert witness_strips(ax, seen, day, day + pd.Timedelta(days=1), 20) == 50
     moment = ax.patches[-1]
-    assert moment.get_width() > 0
+    assert moment.get_extents().width > 0
