@@ -439,6 +439,11 @@ def words_in(column: pd.Series, chosen: Container[str]) -> NDArray[np.bool_]:
     return found
 
 
+def holds(flag: Any) -> bool:
+    """Whether one value of a FLAG column is known and set; what is missing is neither true nor false."""
+    return bool(pd.notna(flag) and flag)
+
+
 def counts(numbers: NDArray[np.int64], gone: int) -> pd.Series:
     """A column of whole numbers over the same memory; ``gone`` = missing."""
     mask = np.equal(numbers, gone, out=scratch(len(numbers), np.bool_))

@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.findings.moment import SLACK
 from analysis.findings.words import duration
+from analysis.frames import holds
 
 # A server that loads for longer than this writes more about it.
 _LOADING = pd.Timedelta(minutes=10)
@@ -103,14 +104,14 @@ def _counted(answers: pd.DataFrame, counters: pd.DataFrame, answer: pd.Series) -
     before = answers.loc[answers["at"].lt(answer["started_at"]), "at"]
     loaded, expired = (figures.get(f"rdb_last_load_keys_{name}") for name in ("loaded", "expired"))
     # Where an append-only file was loaded these stay at 0, though keys came from it; of a replica they tell its sync.
-    counts = loaded is not None and answer["aof_enabled"] is not True and answer["role"] == "master"
+    counts = loaded is not None and not holds(answer["aof_enabled"]) and answer["role"] == "master"
     return Start(
         answer["started_at"],
         f"{answer['source']}, uptime_in_seconds",
         False,
         loaded=int(loaded) if counts and loaded is not None else None,
         expired=int(expired) if expired is not None else None,
-        from_aof=bool(answer["aof_enabled"] is True),
+        from_aof=holds(answer["aof_enabled"]),
         ended=before.max() if len(before) else None,
     )
 

@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.findings.rules import DECISIVE
 from analysis.findings.view import LOOKED_IN, View
 from analysis.findings.words import at, day
+from analysis.frames import holds
 
 _MONTH = pd.Timedelta(days=30)
 """So long counters are taken to run where it is not known since when."""
@@ -134,7 +135,7 @@ def tally(view: View, record: str, *counters: str, held: bool = False) -> Tally 
 
 def _follows(before: pd.Series, answer: pd.Series) -> bool:
     """Whether both answers are of one run, with no reset shown between them."""
-    reset = answer["counters_reset"] is True and before["counters_reset"] is not True
+    reset = holds(answer["counters_reset"]) and not holds(before["counters_reset"])
     return bool(answer["run_id"] == before["run_id"]) and not reset
 
 

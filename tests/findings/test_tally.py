@@ -51,6 +51,12 @@ def test_a_restart_begins_anew():
     assert counted.chance == pytest.approx(1.0)
 
 
+def test_a_reset_between_two_answers_of_one_run_begins_anew():
+    answers = (flushes(90, 3), flushes(450, 4, counters_reset=True, counters_since=None))
+    counted = tally(seen(*answers), "result", "cmdstat_flushdb")
+    assert counted is not None and counted.grew == 4
+
+
 def test_what_is_not_reported_is_not_zero():
     assert tally(seen(info(600, uptime=1000, counters={"cmdstat_info": 0})), "result", "no_such_field") is None
     silent = dict(flushes(600, 0), counters={})
