@@ -4,6 +4,7 @@
 # make bench    how fast snapshots, append-only files and logs are read, against the peers (some minutes)
 # make incidents   hundreds of incidents on real servers and workers, and how the verdicts do (OUT=folder; some 15 minutes)
 # make lab      JupyterLab on copies of the notebooks in work/, so that the committed ones stay clean
+# make docs     docs/reference.md anew: every verb, parameter, setting, column and cause, from the code
 # make lock     constraints.txt anew from pyproject.toml (LOCK=--upgrade: the newest of everything)
 
 TASK ?= c93afef4-105f-425c-af86-9ced40d30ee0
@@ -17,7 +18,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 # install a Redis from PyPI.
 PYTHON ?= $(firstword $(shell for p in python3.12 python3.11 python3.13 python3; do "$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p"; done))
 
-.PHONY: report test lint bench incidents lab lock
+.PHONY: report test lint bench incidents lab docs lock
 
 report: $(VENV)/.installed
 	@$(BIN)/analysis investigate $(TASK) $(CASE)
@@ -44,6 +45,9 @@ lab: $(VENV)/.installed
 	@mkdir -p work
 	@for n in notebooks/*.ipynb; do test -e "work/$${n##*/}" || cp "$$n" work/; done
 	$(BIN)/jupyter-lab work $(ARGS)
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/reference.py > docs/reference.md.new && mv docs/reference.md.new docs/reference.md
 
 lock: $(BIN)/python
 	$(PIP) install uv

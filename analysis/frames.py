@@ -58,7 +58,6 @@ _OFFSET = Column("offset", INTEGER, "where the entry begins in the snapshot (its
 _EXPIRES = Column("expires_at", TIME, "when the key expires; missing = no TTL")
 
 FRAMES: dict[str, tuple[Column, ...]] = {
-    # a row is a key in a snapshot
     "keys": (
         *_where(dtype=WORD),
         *_KEY,
@@ -76,7 +75,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("task_id", TEXT, "task (or group) the key belongs to"),
         _OFFSET,
     ),
-    # a row is a stored result
     "tasks": (
         *_where(dtype=WORD),
         *_KEY,
@@ -100,7 +98,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         _PROBLEM,
         _OFFSET,
     ),
-    # a row is a broker message
     "messages": (
         *_where(),
         *_KEY,
@@ -127,7 +124,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         _PROBLEM,
         _OFFSET,
     ),
-    # a row is an application record of a task
     "jobs": (
         *_where(),
         *_KEY,
@@ -140,7 +136,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         _PROBLEM,
         _OFFSET,
     ),
-    # a row is a write command that some witness saw
     "commands": (
         *_where(snapshot=False, dtype=WORD),
         Column("source", WORD, "evidence file, relative to the case"),
@@ -173,7 +168,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("user", WORD, "ACL user of the client"),
         Column("task_id", TEXT, "task (or group) that its first key, or its content, belongs to"),
     ),
-    # a row is a log line that says something
     "events": (
         *_where(snapshot=False),
         Column("at", TIME, "when; the earlier end where an hour is doubled"),
@@ -188,7 +182,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("seconds", REAL, "duration, where the line says it", "s"),
         Column("text", TEXT, "the line, without its time"),
     ),
-    # a row is one INFO answer
     "servers": (
         *_where(snapshot=False),
         Column("source", TEXT, "evidence file, relative to the case"),
@@ -214,7 +207,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("rdb_last_save_time", TIME, "equals the start where nothing was saved"),
         Column("aof_enabled", FLAG, "as reported"),
     ),
-    # a row is one figure of one INFO answer
     "counters": (
         *_where(snapshot=False),
         Column("source", TEXT, "evidence file, relative to the case"),
@@ -228,7 +220,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("value", REAL, "as reported"),
         Column("delta", REAL, "growth since the answer before of the same run without a reset; else missing"),
     ),
-    # a row is a client connection as CLIENT LIST shows it
     "clients": (
         *_where(snapshot=False),
         Column("source", TEXT, "evidence file, relative to the case"),
@@ -241,7 +232,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("idle", INTEGER, "since its last command", "s"),
         Column("lib", TEXT, "client library, where it says it"),
     ),
-    # a row is a key that two snapshots of one server, taken one after the other, do not both hold as it is
     "changes": (
         Column("server", WORD, "name of the folder under servers/; empty for a case of one server"),
         Column("before", WORD, "the earlier snapshot"),
@@ -258,7 +248,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("offset_before", INTEGER, "where its entry begins in the earlier snapshot", "bytes"),
         Column("offset_after", INTEGER, "where its entry begins in the later one", "bytes"),
     ),
-    # a row is a place in source code that deletes or expires
     "cleanup": (
         Column("file", TEXT, "relative to the source tree"),
         Column("line", INTEGER, "from 1"),
@@ -274,7 +263,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("reached", TEXT, "how it is reached: route, task, schedule, script; missing = nothing leads to it"),
         Column("settings", TEXT, "setting it writes, or that its pattern and times come from"),
     ),
-    # a row is a file of the case
     "evidence": (
         *_where(snapshot=False),
         Column("path", TEXT, "relative to the case"),
@@ -289,7 +277,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("stopped_at", INTEGER, "where reading stopped, if before the end: byte, or line of a log"),
         Column("reason", TEXT, "why it was read in part"),
     ),
-    # a row is something in the life of one task, or of the server around it
     "timeline": (
         Column("at", TIME, "when; the earlier end of an interval"),
         Column("not_after", TIME, "the later end; equal to `at` where it is an instant"),
@@ -300,7 +287,6 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("certainty", TEXT, "shown, derived or inferred"),
         Column("contradicts", TEXT, "source of another row that cannot be true as well; missing = none"),
     ),
-    # a row is a place where a task ID was found
     "traces": (
         *_where(),
         *_KEY,
@@ -315,6 +301,25 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("source", TEXT, "evidence, with line, field or offset"),
     ),
 }
+
+
+ROWS: dict[str, str] = {
+    "keys": "a key in a snapshot",
+    "tasks": "a stored result",
+    "messages": "a broker message",
+    "jobs": "an application record of a task",
+    "commands": "a write command that some witness saw",
+    "events": "a log line that says something",
+    "servers": "one INFO answer",
+    "counters": "one figure of one INFO answer",
+    "clients": "a client connection as CLIENT LIST shows it",
+    "changes": "a key that two snapshots of one server, taken one after the other, do not both hold as it is",
+    "cleanup": "a place in source code that deletes or expires",
+    "evidence": "a file of the case",
+    "timeline": "something in the life of one task, or of the server around it",
+    "traces": "a place where a task ID was found",
+}
+"""What a row of each frame is."""
 
 
 def frame(name: str, rows: Mapping[str, Any] | Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:

@@ -25,6 +25,39 @@ UTC = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True)
+class Key:
+    """A key of ``case.toml``: its table (empty = top), what it takes and what it means. ``*``: any name."""
+
+    table: str
+    name: str
+    takes: str
+    meaning: str
+
+
+_TIME, _ZONE, _SECONDS, _TEXT, _DB = "a time", "a time zone", "seconds", "text", "a database number"
+
+KEYS: tuple[Key, ...] = (
+    Key("", "name", _TEXT, "what the case is called; else the folder's own name"),
+    Key("", "environment", _TEXT, "where the record was looked for: a folder under servers/, if there are any"),
+    Key("", "timezone", _ZONE, "of times without an offset, here and in logs; default UTC; shown beside UTC"),
+    Key("", "noticed_at", _TIME, "when somebody missed the record: testimony, which may be mistaken"),
+    Key("", "source", _TEXT, "folder of the source code, relative to case.toml, if it is not src/"),
+    Key("timezones", "*", _ZONE, "of the logs whose names match the key, where it is another"),
+    Key("snapshots", "*", _TIME, "when the snapshot of that name was taken, where it does not say so itself (RDB 2-6)"),
+    Key("databases", "main", _DB, "where a job record was looked for; not stated = anywhere"),
+    Key("databases", "broker", _DB, "where a message was looked for; not stated = anywhere"),
+    Key("databases", "results", _DB, "where a result was looked for; not stated = anywhere"),
+    Key("celery", "result_expires", _SECONDS, "how long results are kept; 0 = for ever; else inferred, or a day"),
+    Key("celery", "key_prefix", _TEXT, "the global key prefix with which it was looked for"),
+    Key("celery", "result_serializer", _TEXT, "the serializer in which results are to be"),
+    Key("jobs", "key", _TEXT, "name of the application's own record of a task, with {id} once, as in job:{id}"),
+    Key("jobs", "task_field", _TEXT, "field that holds the task ID, where {id} is another"),
+    Key("jobs", "expires", _SECONDS, "how long these records are kept; 0 = until they are purged"),
+)
+"""Every key that ``case.toml`` may have."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """``case.toml`` as read. ``None``, an empty text or an empty mapping = not stated."""
 
@@ -74,10 +107,10 @@ class _Reader:
 
     def settings(self) -> Settings:
         top = self.data
-        self.only("", top, _TOP | {"timezones", "snapshots", "databases", "celery", "jobs"})
+        self.only("", top, _known("") | {key.table for key in KEYS if key.table})
         zone = self.value("", "timezone", _zone, UTC)
-        celery = self.table("celery", {"result_expires", "key_prefix", "result_serializer"})
-        self.table("jobs", {"key", "task_field", "expires"})
+        celery = self.table("celery")
+        self.table("jobs")
         return Settings(
             name=self.value("", "name", _text, ""),
             environment=self.value("", "environment", _text, ""),
@@ -89,10 +122,7 @@ class _Reader:
                 key: self.value("snapshots", key, lambda value: _moment(value, zone), None)
                 for key in self.table("snapshots")
             },
-            databases={
-                key: self.value("databases", key, _number, 0)
-                for key in self.table("databases", {"main", "broker", "results"})
-            },
+            databases={key: self.value("databases", key, _number, 0) for key in self.table("databases")},
             result_expires=self.value("celery", "result_expires", _number, None) if celery else None,
             key_prefix=self.value("celery", "key_prefix", _text, None) if celery else None,
             result_serializer=self.value("celery", "result_serializer", _text, None) if celery else None,
@@ -105,17 +135,16 @@ class _Reader:
             else None,
         )
 
-    def table(self, name: str, known: set[str] | None = None) -> dict[str, Any]:
+    def table(self, name: str) -> dict[str, Any]:
         table = self.data.get(name, {})
         if not isinstance(table, dict):
             self.refuse("", name, "must be a table: [" + name + "]")
-        if known is not None:
-            self.only(name, table, known)
+        self.only(name, table, _known(name))
         return dict(table)
 
     def only(self, table: str, data: Mapping[str, Any], known: set[str]) -> None:
         for key in data:
-            if key not in known:
+            if key not in known and "*" not in known:
                 self.refuse(table, key, f"no such key; known here: {', '.join(sorted(known))}")
 
     def value(self, table: str, key: str, read: Callable[[Any], Any], default: Any) -> Any:
@@ -133,8 +162,11 @@ class _Reader:
         raise Unusable(f"{name}: {reason}", file=self.file, place=f"line {line}" if line else "")
 
 
+def _known(table: str) -> set[str]:
+    return {key.name for key in KEYS if key.table == table}
+
+
 _LONGEST = 100 * 366 * 86_400
-_TOP = {"name", "environment", "timezone", "noticed_at", "source"}
 _HEADER = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*(?:\.\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*)?=""")
 

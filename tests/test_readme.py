@@ -70,6 +70,16 @@ def test_the_python_in_the_readme_runs(monkeypatch, capsys, tmp_path):
     assert (tmp_path / "keys.parquet").is_file()
 
 
+def test_the_reference_is_what_the_code_says():
+    made = subprocess.run(
+        [sys.executable, "docs/reference.py"], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert made.stdout == page, "the reference is not up to date: make docs"
+    assert "docs/reference.md" in README
+
+
 def test_the_pictures_are_there():
     for name in re.findall(r"!\[.+?\]\((.+?)\)", README):
         assert (ROOT / name).is_file()
