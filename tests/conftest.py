@@ -108,10 +108,10 @@ def start_worker_for_module(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+def chromium() -> Iterator[Chromium]:
     """A headless browser for the session: ``chromium.open(html) -> Page``, ``chromium.screenshot(html, png)``."""
     binary = find_chromium()
     if binary is None:
         _lacking(INSTALL_CHROMIUM)
-    with Chromium(binary, tmp_path_factory.mktemp("chromium")) as browser:
+    with Chromium(binary) as browser:
         yield browser
