@@ -189,6 +189,11 @@ def stream_of(source: pd.Series) -> pd.Series:
     return source.astype("str").str.replace(part, "", regex=True)
 
 
+def stream_named(source: str) -> str:
+    """``stream_of``, of one source."""
+    return str(stream_of(pd.Series([source])).iloc[0])
+
+
 def _fate(commands: pd.DataFrame, mine: pd.DataFrame, whole: pd.DataFrame, key: str, db: int | None) -> Fate | None:
     written, shortened, taken = None, None, None
     if db is None:

@@ -26,6 +26,7 @@ from analysis.findings.deeds import (
     is_result,
     own_commands,
     place_of,
+    stream_named,
     stream_of,
 )
 from analysis.findings.journey import Journey, journeys
@@ -199,7 +200,7 @@ class View:
         held = self.keys.loc[self.keys["key"].eq(fate.key) & self.keys["server"].eq(fate.row["server"])]
         if fate.db is not None:
             held = held.loc[held["db"].eq(fate.db)]
-        stream = stream_of(pd.Series([fate.row["source"]])).iloc[0]
+        stream = stream_named(str(fate.row["source"]))
         return not stream_of(held["snapshot"]).eq(stream).any()
 
     @cached_property
@@ -317,7 +318,7 @@ class View:
 
     def is_whole_stream(self, source: str) -> bool:
         """The same of a source of commands."""
-        stream = stream_of(pd.Series([source])).iloc[0]
+        stream = stream_named(source)
         rows = self.evidence.loc[stream_of(self.evidence["path"]).eq(stream)]
         return bool(rows["complete"].fillna(True).all())
 

@@ -15,6 +15,8 @@ from analysis.findings.weigh import Finding
 # Decibans by strength (2-5): a likelihood ratio of about 2, 5, 20 and 100. SHOWN is for what was seen with one's own
 # eyes.
 WEAK, SUPPORTIVE, STRONG, DECISIVE, SHOWN = 3.0, 7.0, 13.0, 20.0, 45.0
+# What a witness of every write shows: read off the order of commands, not off a key that is there.
+SEEN = SHOWN - 5
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ import pandas as pd
 from analysis.findings.deeds import first_keys, own_commands, place_of, when_of
 from analysis.findings.journey import Journey
 from analysis.findings.moment import end_of_second
-from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules import DECISIVE, SEEN, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.view import View, came_due
 from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count, duration
 from analysis.frames import words_in
 
-_SEEN = SHOWN - 5
 # What a message that was delivered, or a task that ran, did not meet.
 _UNDELIVERED = ("queued", "reserved", "lost_in_pop", "queue_purged", "queue_expired", "never_published", "unroutable")
 _THROWN_AWAY = ("unregistered", "invalid_message", "unknown_message", "undecodable", "rejected")
@@ -47,7 +46,7 @@ def message_way(view: View) -> Iterator[Finding]:
         match way.state:
             case "acked":
                 says = f"A worker took the message and acknowledged it{when_of(way.last)}: HDEL of {way.list_key}."
-                weights = {"consumed": _SEEN, **dict.fromkeys(_UNDELIVERED, -DECISIVE)}
+                weights = {"consumed": SEEN, **dict.fromkeys(_UNDELIVERED, -DECISIVE)}
                 yield Finding("message-acked", "message", way.source, says, weights, event="delivered")
                 refuted = dict.fromkeys(_UNDELIVERED, -DECISIVE - STRONG)
                 yield Finding("message-acked", "result", way.source, says, refuted, event="delivered")
@@ -65,7 +64,7 @@ def message_way(view: View) -> Iterator[Finding]:
                 yield from _queue_with_ttl(view, way)
         first = f"{way.first['verb']} {way.first['keys'][0]} sent the message{when_of(way.first)}."
         for record in concerned(view):
-            weights = dict.fromkeys(("never_published", "unroutable", "wrong_id"), -_SEEN)
+            weights = dict.fromkeys(("never_published", "unroutable", "wrong_id"), -SEEN)
             yield Finding("message-sent", record, way.source, first, weights, event="sent")
 
 
@@ -93,10 +92,10 @@ def _popped(view: View, way: Journey) -> Iterator[Finding]:
     says = f"{way.last['verb']} took the message off {way.list_key}{when_of(way.last)}, and nothing put it in unacked"
     if way.went_on:
         says += ", though the file goes on; no worker logged it."
-        weights = {"lost_in_pop": DECISIVE + STRONG, "queued": -_SEEN, "consumed": -STRONG}
+        weights = {"lost_in_pop": DECISIVE + STRONG, "queued": -SEEN, "consumed": -STRONG}
     else:
         says += "; the file ends there."
-        weights = {"lost_in_pop": SUPPORTIVE, "reserved": STRONG, "queued": -_SEEN}
+        weights = {"lost_in_pop": SUPPORTIVE, "reserved": STRONG, "queued": -SEEN}
     for record in concerned(view):
         yield Finding("popped-not-reserved", record, way.source, says, weights)
 
@@ -119,7 +118,7 @@ def _taken_with_queue(view: View, way: Journey) -> Iterator[Finding]:
             weights.setdefault(cause, weight + less)
     if not weights:
         return
-    refuted = dict.fromkeys(("queued", "reserved", "never_published", "lost_in_pop", "running"), -_SEEN)
+    refuted = dict.fromkeys(("queued", "reserved", "never_published", "lost_in_pop", "running"), -SEEN)
     for record in concerned(view):
         yield Finding("queue-taken", record, fate.source, f"{what}.", refuted | weights, event="message removal")
 
@@ -128,21 +127,21 @@ def _by(view: View, way: Journey, by: str, verb: str) -> dict[str, float]:
     upper = verb.upper()
     whole = {"FLUSHDB": "db_flushed", "FLUSHALL": "server_flushed", "SWAPDB": "db_swapped"}.get(upper)
     if whole:
-        return {whole: _SEEN}
+        return {whole: SEEN}
     if upper in ("RENAME", "RENAMENX", "MOVE", "MIGRATE"):
-        return {"renamed_or_moved": _SEEN}
+        return {"renamed_or_moved": SEEN}
     if by == "expiry":
-        return {"queue_expired": _SEEN}
+        return {"queue_expired": SEEN}
     if by == "eviction":
-        return {"evicted": _SEEN}
+        return {"evicted": SEEN}
     if by == "unknown":
         return {"queue_expired": STRONG, "deleted_by_client": STRONG, "queue_purged": STRONG}
     if by not in ("client", "script"):
         return {}
     # `celery purge` is one DEL in capitals for each list that is there (kombu/transport/redis.py, _purge).
     if verb == "DEL" and way.state == "sent":
-        return {"queue_purged": _SEEN, "deleted_by_client": _SEEN - SUPPORTIVE}
-    return {"deleted_by_client": _SEEN}
+        return {"queue_purged": SEEN, "deleted_by_client": SEEN - SUPPORTIVE}
+    return {"deleted_by_client": SEEN}
 
 
 @rule(
@@ -274,7 +273,7 @@ def not_ended(view: View) -> Iterator[Finding]:
     says = f"A worker received it{_when(line)}, and no log says that it ended."
     # With its message still in unacked the record carries that; with none, one of these is what became of it.
     weights = {"worker_killed": STRONG, "running": STRONG, "result_never_stored": SUPPORTIVE}
-    weights |= dict.fromkeys(("never_published", "lost_in_pop", "queue_purged", "unroutable", "wrong_id"), -_SEEN)
+    weights |= dict.fromkeys(("never_published", "lost_in_pop", "queue_purged", "unroutable", "wrong_id"), -SEEN)
     if not len(view.held("message")):
         weights |= dict.fromkeys(("queued", "reserved"), -SUPPORTIVE)
     yield Finding("not-ended", "result", source, says, weights)
@@ -357,10 +356,10 @@ def chord_state(view: View) -> Iterator[Finding]:
     ended = view.events.loc[view.events["task_id"].isin(parts) & view.events["kind"].eq("succeeded"), "task_id"]
     says = f"It was to be called behind {count(len(parts), 'other task')}"
     # The last part sends the body, unless it cannot find how many there were.
-    weights = {"chord_state_expired": SUPPORTIVE, "wrong_id": -_SEEN}
+    weights = {"chord_state_expired": SUPPORTIVE, "wrong_id": -SEEN}
     if parts <= set(ended):
         says += ", and all of them succeeded"
-        weights = {"chord_state_expired": DECISIVE + SUPPORTIVE, "wrong_id": -_SEEN, "never_published": -SUPPORTIVE}
+        weights = {"chord_state_expired": DECISIVE + SUPPORTIVE, "wrong_id": -SEEN, "never_published": -SUPPORTIVE}
     for record in concerned(view):
         yield Finding("chord-body", record, source, f"{says}; it was never sent itself.", weights)
     for group in sorted(set(view.calling["group_id"].dropna())):

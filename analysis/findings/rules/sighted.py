@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.findings.deeds import STREAMS
 from analysis.findings.moment import end_of_second
-from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules import DECISIVE, SEEN, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.tally import commands
 from analysis.findings.traces import nearly
 from analysis.findings.view import LOOKED_IN, SLACK, View
@@ -268,7 +268,7 @@ def not_in_snapshot(view: View) -> Iterator[Finding]:
         if born is not None and born > last["taken_at"]:
             continue
         sure = born is not None or (view.stated.noticed_at is not None and view.stated.noticed_at <= last["taken_at"])
-        weight = -(SHOWN - 5) if sure else -DECISIVE
+        weight = -SEEN if sure else -DECISIVE
         says = f"No database of {last['snapshot']} ({at(last['taken_at'])}) holds the {noun}."
         weights = dict.fromkeys(_THERE, weight)
         if record == "result" and len(view.held("message")):
@@ -302,7 +302,7 @@ def another_kind_of_id(view: View) -> Iterator[Finding]:
         return
     groups = others.loc[others["role"].eq("group_id") | chord]
     kind = "a group" if len(groups) else "a parent or root task"
-    weight = SHOWN - 5 if len(groups) else STRONG
+    weight = SEEN if len(groups) else STRONG
     first = (groups if len(groups) else others).iloc[0]
     named = listed(sorted(set(others["task_id"].dropna()) - {view.task_id}), most=3)
     named = f" ({named})" if named else ""
@@ -334,5 +334,5 @@ def own_id(view: View) -> Iterator[Finding]:
         for record in NOUN:
             # That a task exists does not say that the application ever wrote a record of it.
             refuted = ("wrong_id",) if record == "job" else ("wrong_id", "never_published")
-            weights = dict.fromkeys(refuted, -(SHOWN - 5))
+            weights = dict.fromkeys(refuted, -SEEN)
             yield Finding("own-id", record, str(own.iloc[0]), says, weights)

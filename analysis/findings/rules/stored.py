@@ -11,7 +11,16 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.celery.families import TASK_META
-from analysis.findings.deeds import RECORDERS, WHOLE, first_keys, place_of, reaches, rows_of_stream, stream_of, when_of
+from analysis.findings.deeds import (
+    RECORDERS,
+    WHOLE,
+    first_keys,
+    place_of,
+    reaches,
+    rows_of_stream,
+    stream_named,
+    when_of,
+)
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.rules.coded import tree_of
 from analysis.findings.rules.handled import came_to_be
@@ -20,7 +29,6 @@ from analysis.findings.weigh import Finding
 from analysis.findings.words import at, count
 from analysis.frames import words_in
 
-_SEEN = SHOWN - 5
 # What can only befall a result that is, or was, in Redis.
 AFTER_STORING = (
     "present natural_expiry ttl_shortened evicted expired_on_load clock_jump deleted_by_client bulk_deleted "
@@ -150,7 +158,7 @@ def never_written(view: View) -> Iterator[Finding]:
     for way in (way for way in view.journeys if way.in_stream):
         if way.state not in ("acked", "reserved", "popped") or not view.is_whole_stream(way.last["source"]):
             continue
-        rows = rows_of_stream(view.commands, stream_of(pd.Series([way.last["source"]])).iloc[0])
+        rows = rows_of_stream(view.commands, stream_named(str(way.last["source"])))
         stores = rows.loc[words_in(rows["verb"], ("SET", "SETEX", "PSETEX"))]
         stores = stores.loc[[TASK_META in key for key in first_keys(stores)]]
         said = f"{way.last['source']} shows the message{when_of(way.first)}, and no command that stores its result"

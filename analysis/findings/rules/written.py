@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.findings.causes import PRIORS, RECORDS
 from analysis.findings.deeds import EXPIRES, RECORDERS, STREAMS, Fate, in_bulk, place_of, when_of
 from analysis.findings.moment import end_of_second
-from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
+from analysis.findings.rules import DECISIVE, SEEN, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.rules.coded import places
 from analysis.findings.rules.lived import purge_of
 from analysis.findings.rules.sighted import NOUN
@@ -24,7 +24,7 @@ from analysis.findings.words import count, duration
 from analysis.frames import words_in
 
 # A witness that holds every write shows the end itself; what only a notification or SLOWLOG shows may be undone since.
-_SEEN, _TOLD = SHOWN - 5, DECISIVE + STRONG
+_TOLD = DECISIVE + STRONG
 # So far apart are two answers of which the witness makes one the likelier.
 _LIKELIER = 10.0
 _MOST_SEEN = 1_000
@@ -157,7 +157,7 @@ _BY_NAME = ("deleted_by_client", "bulk_deleted", "forgotten", "purged_by_cleanup
 def _weights(view: View, record: str, fate: Fate) -> dict[str, float]:
     """Decibans for each cause that the command can mean; nothing for those that do not compete for the record."""
     # Of a file that is damaged, or of which a part is missing, what came after may be lost.
-    sure = _SEEN if fate.row["witness"] in STREAMS and view.is_whole(fate) else _TOLD
+    sure = SEEN if fate.row["witness"] in STREAMS and view.is_whole(fate) else _TOLD
     lead, other = _causes(view, record, fate.by, fate), _causes(view, record, fate.or_by, fate)
     brought_near = fate.shortened is not None and "ttl_shortened" in other
     if fate.or_by == "expiry" and (brought_near or came_due(view, fate)):

@@ -7,7 +7,6 @@ before it begins are not counted.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.celery.families import GROUP_META, TASK_META
-from analysis.findings.deeds import STREAMS, WRITES, Fate, stream_of, when_of
+from analysis.findings.deeds import STREAMS, WRITES, Fate, stream_named, stream_of, when_of
 from analysis.findings.scope.extents import FEW, Scope, kind, nearly_all, run_of
 from analysis.findings.words import count, listed
 from analysis.frames import as_arrow, words_in
@@ -246,7 +245,7 @@ def _flushed(held: _Held, row: pd.Series, db: int | None) -> Scope:
         return Scope(
             "commands", _EXTENT_OF[verb], "", 0, 0, (), () if db is None else (db,), since, until, source, says
         )
-    keys = held.before(str(_streams_of(source)), int(row.name), db)
+    keys = held.before(stream_named(source), int(row.name), db)
     families = _families(keys["key"]).value_counts()
     counted = listed([kind(str(name), int(number)) for name, number in families.items()])
     says = f"{head}: at least {counted}, which {source} shows written before it." if counted else f"{head}; {source} "
@@ -286,7 +285,7 @@ def _removed(held: _Held, rows: pd.DataFrame, loop: _Loop, row: pd.Series, db: i
     )
     extent, order, left = "one key" if number == 1 else "a few keys" if number < FEW else "many keys", "", 0
     if row["witness"] in STREAMS and stem:
-        stream = str(_streams_of(source))
+        stream = stream_named(source)
         stayed = held.before(stream, loop.last + 1, db)
         stayed = stayed.loc[stayed["key"].str.startswith(stem)]
         left = len(stayed)
@@ -325,7 +324,7 @@ def _evicted(held: _Held, commands: pd.DataFrame, row: pd.Series) -> Scope:
     names = _exploded(rows).drop_duplicates(["db", "key"])
     families = _families(names["key"]).value_counts()
     number, (since, until) = len(names), _times(rows.iloc[0], rows.iloc[-1])
-    left = len(held.before(str(_streams_of(str(row["source"]))), int(rows.index[-1]) + 1, None))
+    left = len(held.before(stream_named(str(row["source"])), int(rows.index[-1]) + 1, None))
     counted = listed([kind(str(name), int(many)) for name, many in families.items()])
     says = f"{row['source']} shows {count(number, 'key')} evicted, or likelier so than not: {counted}."
     extent = "one key" if number == 1 else "a few keys" if number < FEW else "scattered"
@@ -341,10 +340,6 @@ def _families(names: pd.Series) -> pd.Series:
     for mark, family in ((TASK_META, "result"), (GROUP_META, "group_result"), ("_kombu.binding", "binding")):
         found[names.str.contains(mark, regex=False).to_numpy(dtype=bool)] = family
     return found
-
-
-def _streams_of(source: str) -> Any:
-    return stream_of(pd.Series([source])).iloc[0]
 
 
 def _times(first: pd.Series, last: pd.Series) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
