@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.columns import scratch
@@ -442,6 +443,14 @@ def words_in(column: pd.Series, chosen: Container[str]) -> NDArray[np.bool_]:
     hits = np.array([word.upper() in chosen for word in column.cat.categories] + [False])
     found: NDArray[np.bool_] = hits[column.cat.codes.to_numpy()]
     return found
+
+
+def texts_in(column: pd.Series, chosen: pd.Series) -> NDArray[np.bool_]:
+    """Which rows of a column of text have one that is among ``chosen``, another column: ``isin`` of pandas makes a
+    Python object of each of these first, which takes seconds for a million.
+    """
+    found = pc.is_in(as_arrow(column), value_set=as_arrow(chosen).drop_null())
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def holds(flag: Any) -> bool:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.findings.purge_list import RECORDS, as_mask, names_in, sightings
-from analysis.frames import TIME, as_arrow
+from analysis.frames import TIME, as_arrow, texts_in
 
 # In this order also_gone is listed.
 RELATIONS = ("other_job", "of_given", "message", "other")
@@ -318,7 +318,7 @@ def _no_longer_waiting(
     for window in windows:
         before = theirs.loc[theirs["snapshot"].isin(window.earlier["snapshot"])]
         after = theirs.loc[theirs["snapshot"].isin(window.later["snapshot"]), "task_id"]
-        gone = before.loc[~before["task_id"].isin(after)].drop_duplicates("task_id", keep="last")
+        gone = before.loc[~texts_in(before["task_id"], after)].drop_duplicates("task_id", keep="last")
         gone = gone.rename(columns={"snapshot": "last_seen", "state": "family"})
         gone = gone.assign(
             family=gone["family"].replace("queued", "queue"),

@@ -16,13 +16,12 @@ _MOST_CANDIDATES = 10
 _MOST_COMMANDS = 1_000
 
 
-def known_ids(*witnesses: pd.DataFrame) -> pd.Index:
-    """Every task ID that any of the frames names as a task's own in its column ``task_id``, sorted."""
-    named = pd.concat([part["task_id"].astype("str") for part in witnesses])
-    return pd.Index(named.dropna().unique()).sort_values()
+def known_ids(*witnesses: pd.DataFrame) -> pd.Series:
+    """The task IDs that the frames name as a task's own in their column ``task_id``, as often as they do."""
+    return pd.concat([part["task_id"].dropna() for part in witnesses], ignore_index=True)
 
 
-def whole_id(asked: str, known: pd.Index) -> str:
+def whole_id(asked: str, known: pd.Series) -> str:
     """The ID that ``asked`` stands for: itself where known, else the one known ID that begins with it, else itself.
 
     Raises Unusable where several begin with it (they are listed), and for an ID that is empty or no text.
@@ -36,9 +35,9 @@ def whole_id(asked: str, known: pd.Index) -> str:
         raise Unusable("the task ID is empty")
     if not asked.isprintable() and any("\ud800" <= char <= "\udfff" for char in asked):
         raise Unusable("the task ID is not UTF-8")
-    if asked in known:
+    candidates = sorted(set(known.loc[known.str.startswith(asked)]))
+    if asked in candidates:
         return asked
-    candidates = list(known[known.str.startswith(asked)]) if len(known) else []
     if len(candidates) > 1:
         raise Unusable(
             f"task ID {asked!r} is the beginning of {len(candidates)} known IDs: "

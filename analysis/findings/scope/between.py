@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from analysis.findings.scope.extents import Scope
 from analysis.findings.scope.patterns import Flags, Pool, together
 from analysis.findings.words import count, stamp
-from analysis.frames import in_micros
+from analysis.frames import in_micros, texts_in
 
 # Written and emptied by the work itself: that such a key is gone, or is there again, says nothing about a removal
 # (facts/causes.md, 1.1 and 1.2).
@@ -154,7 +154,7 @@ def _pool(
     kept = gone | ~(unsure | binding)
     kept &= ~passing
     appeared = pair.loc[change.eq("appeared").to_numpy()]
-    moved = held["key"].isin(appeared["key"]).to_numpy() & gone
+    moved = texts_in(held["key"], appeared["key"]) & gone
     held = held.assign(at=_stored_at(offsets, before, stored), moved=moved)
     return Pool(held.loc[kept], gone[kept])
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.findings.scope.extents import FEW, Scope, is_order, leads, nearly_all, run_of
 from analysis.findings.words import count, duration, listed, stamp
-from analysis.frames import in_micros
+from analysis.frames import in_micros, texts_in
 
 _ENDED = ("succeeded", "failed")
 # A result is stored some milliseconds before the line that says so, and two clocks may differ.
@@ -46,12 +46,14 @@ def cohort(
     told = events["kind"].isin(_ENDED) & events["at"].notna() & events["task_id"].notna()
     ended = events.loc[told, ["at", "source", "task_id", "name"]]
     ended = ended.sort_values("at", kind="stable").drop_duplicates("task_id", keep="last")
-    ended = ended.loc[~ended["task_id"].isin(events.loc[events["kind"].eq("ignored"), "task_id"])]
+    ended = ended.loc[~texts_in(ended["task_id"], events.loc[events["kind"].eq("ignored"), "task_id"])]
+    if not len(ended):
+        return None
     held, here = tasks.loc[tasks["snapshot"].isin(chosen["snapshot"])], tasks["server"].isin(chosen["server"])
-    ended = ended.assign(name=ended["name"].fillna(""), held=ended["task_id"].isin(held["task_id"]))
-    ended = ended.loc[ended["held"] | ~ended["task_id"].isin(tasks.loc[~here, "task_id"])]
+    ended = ended.assign(name=ended["name"].fillna(""), held=texts_in(ended["task_id"], held["task_id"]))
+    ended = ended.loc[ended["held"] | ~texts_in(ended["task_id"], tasks.loc[~here, "task_id"])]
     names = ended["name"].astype("category")
-    storing = names.loc[ended["held"] | ended["task_id"].isin(tasks.loc[here, "task_id"])].unique()
+    storing = names.loc[ended["held"] | texts_in(ended["task_id"], tasks.loc[here, "task_id"])].unique()
     stored = ended["at"].loc[ended["held"]].max()
     # What ended before a task whose result is there had been stored by then as well, whatever the clocks say.
     within = ended["at"] <= (until - _SLACK if pd.isna(stored) else max(until - _SLACK, stored))
