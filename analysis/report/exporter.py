@@ -8,6 +8,7 @@ command. Markdown cells belong to the kit and are trusted, outputs are not.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,29 @@ from nbconvert.exporters import HTMLExporter
 from traitlets import default
 from traitlets.config import Config
 
-from analysis.report.html import escaped
+from analysis.report.html import amount, escaped, files_listed, linked
 
 # Cells with this tag are for the person at the notebook, not for the one who gets the page.
 NOTEBOOK_ONLY = "notebook-only"
 HIDDEN = {NOTEBOOK_ONLY, "parameters", "injected-parameters"}
+# A section whose heading's cell has this tag opens when one asks for it. What answers the question has it never.
+FOLDS = "folds"
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LONGEST_PRINT = 20_000
 _LONGEST_ERROR = 500
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page under a heading of the second level: ``prose`` is the rest of the heading's cell, ``inside``
+    how much is folded away, empty for what does not fold.
+    """
+
+    anchor: str
+    heading: str
+    prose: str
+    inside: str
 
 
 class InvestigationExporter(HTMLExporter):
@@ -70,20 +85,47 @@ class InvestigationExporter(HTMLExporter):
         yield "printed", printed
         yield "stopped", stopped
         yield "base64_only", base64_only
+        yield "linked", linked
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **kwargs: Any) -> Any:
-        """The page, with its title (never a path) and its contents from the section headings."""
+        """The page, with its title (never a path), its sections and contents, and the files that it can lead to."""
         resources = self._init_resources(resources or {})
-        headings = [
-            (cell.get("id", f"cell-{place}"), found[1])
-            for place, cell in enumerate(nb.cells)
-            if cell.cell_type == "markdown" and (found := re.match(r"## (.+)", cell.source))
-        ]
-        resources["anchors"] = {cell: f"section-{number}" for number, (cell, _) in enumerate(headings, start=1)}
-        resources["contents"] = [(resources["anchors"][cell], heading) for cell, heading in headings]
-        resources["first_section"] = headings[0][0] if headings else None
+        resources["sections"] = sections(nb)
+        resources["files"] = files_listed("".join(_markup(cell) for cell in nb.cells))
         resources["page_title"] = page_title(nb)
         return super().from_notebook_node(nb, resources=resources, **kwargs)
+
+
+def sections(notebook: Any) -> dict[str, Section]:
+    """The sections of a notebook by the ID of the cell that begins each, in order."""
+    cells = [cell for cell in notebook.cells if not HIDDEN & set(cell.metadata.get("tags", ()))]
+    begun = [
+        (place, found)
+        for place, cell in enumerate(cells)
+        if cell.cell_type == "markdown" and cell.get("id") and (found := re.match(r"## (.+)", cell.source))
+    ]
+    ends = [*(place for place, _ in begun[1:]), len(cells)]
+    return {
+        cells[place]["id"]: Section(
+            f"section-{number}",
+            found[1].strip(),
+            cells[place].source[found.end() :].strip(),
+            _inside(cells[place:end]) if FOLDS in cells[place].metadata.get("tags", ()) else "",
+        )
+        for number, ((place, found), end) in enumerate(zip(begun, ends, strict=False), start=1)
+    }
+
+
+def _inside(cells: list[Any]) -> str:
+    """How much is in a section, in words; a section of nothing but sentences does not fold."""
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    charts = sum(1 for output in outputs if any(kind.startswith("image/") for kind in output.get("data", {})))
+    return amount("".join(_markup(cell) for cell in cells), charts)
+
+
+def _markup(cell: Any) -> str:
+    shown = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
+    return "".join("".join(part) if isinstance(part, list) else str(part) for part in shown)
 
 
 def page_title(notebook: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
+from analysis.findings.words import count
+from analysis.frames import FRAMES
 from analysis.redact import redact_text, shorten
 from analysis.report.plain import as_text
 from analysis.report.show import shown
@@ -28,6 +30,8 @@ LONGEST_TEXT = 4_000
 # A value of any size may stand in the evidence, also where values are to be shown as they are.
 LONGEST_SHOWN = 50_000
 MOST_ROWS = 200
+# A table longer than this folds: whoever wants its rows opens it, whoever prints has them.
+FOLDS_FROM = 25
 MISSING = "–"
 
 # Printable by Unicode's categories, and yet nothing is seen: fillers, joiners, variation selectors, the empty braille.
@@ -132,10 +136,13 @@ class _Cell:
     text: str
     kind: str  # n: number, t: time, w: wide text, c: an ID or a path, or empty
     exact: str = ""
+    names_evidence: bool = False
 
 
 # Columns whose text is a name to a machine: set in one width.
 _CODE = frozenset("key task_id sha256 path snapshot before after where".split())
+# Columns that say from which evidence a row is.
+_FROM = frozenset("source snapshot before after".split())
 
 
 def cell(value: Any, name: str = "") -> _Cell:
@@ -154,7 +161,7 @@ def cell(value: Any, name: str = "") -> _Cell:
     if isinstance(value, float) or type(value).__name__.startswith("float"):
         return _Cell(_number(float(value)), "n")
     text = said(value)
-    return _Cell(text, "c" if name in _CODE else "w" if len(text) > 40 else "")
+    return _Cell(text, "c" if name in _CODE else "w" if len(text) > 40 else "", names_evidence=name in _FROM)
 
 
 def _number(value: float) -> str:
@@ -173,11 +180,16 @@ def table(
     columns: Mapping[str, str] | None = None,
     empty: str = "Nothing.",
     limit: int = MOST_ROWS,
+    schema: str = "",
+    ids: Sequence[str] = (),
+    folds: bool | None = None,
 ) -> Html:
     """A frame as a table in a region that scrolls sideways by itself; ``columns`` maps names to headings, in order.
 
     ``label`` names the region for people who do not see it, ``empty`` is the sentence for a frame without rows. More
-    than ``limit`` rows are counted and not shown.
+    than ``limit`` rows are counted and not shown. ``schema`` is the frame's name in ``analysis.frames``, whose units
+    then stand in the headings of numbers; ``ids`` are names for links, a row each. A long table folds, others if
+    ``folds`` says so.
     """
     if not len(frame):
         return sentence(empty, "quiet")
@@ -188,13 +200,25 @@ def table(
         for row in top.itertuples(index=False, name=None)
     ]
     kinds = [_kind([row[place].kind for row in rows]) for place in range(len(names))]
-    heads = list(zip(names.values(), kinds, strict=True))
-    return render("table.html.j2", label=label, heads=heads, rows=rows, more=len(frame) - len(rows))
+    heads = [
+        (_with_unit(heading, name, schema) if kind == "n" else heading, kind)
+        for (name, heading), kind in zip(names.items(), kinds, strict=True)
+    ]
+    folding = len(rows) >= FOLDS_FROM if folds is None else folds
+    shown_rows = list(zip([*ids[: len(rows)], *[""] * (len(rows) - len(ids))], rows, strict=True))
+    more = len(frame) - len(rows)
+    return render("table.html.j2", label=label, heads=heads, rows=shown_rows, more=more, folds=folding)
 
 
 def _heading(name: str) -> str:
     words = name.replace("_", " ")
     return words[:1].upper() + words[1:]
+
+
+def _with_unit(heading: str, name: str, schema: str) -> str:
+    """The heading of a column of numbers, with the unit that the frame's schema gives it, unless it says that."""
+    unit = next((column.unit for column in FRAMES.get(schema, ()) if column.name == name), "")
+    return f"{heading} ({unit})" if unit and unit not in heading.lower().split() else heading
 
 
 def _kind(kinds: list[str]) -> str:
@@ -214,7 +238,58 @@ def together(*parts: Html) -> Html:
     return Html("\n".join(part.html for part in parts), next((part.title for part in parts if part.title), ""))
 
 
+def folded(what: str, *parts: Html) -> Html:
+    """Parts that open when one asks for them, under a line that says what they are and how much; print has them."""
+    inside = together(*parts)
+    return render("folded.html.j2", what=what, amount=amount(inside.html), inside=Markup(inside.html))
+
+
 def listing(items: Iterable[str], *, numbered: bool = False, empty: str = "None.") -> Html:
     """Sentences as a list."""
     given = list(items)
     return render("listing.html.j2", items=given, numbered=numbered) if given else sentence(empty, "quiet")
+
+
+def block(lines: Iterable[str], label: str) -> Html:
+    """Lines to be copied: one click selects all of them."""
+    return render("block.html.j2", lines=list(lines), label=label)
+
+
+_ROWS = re.compile(r"<tbody>.*?</tbody>", re.DOTALL)
+_COPIED = re.compile(r'<pre class="copy"[^>]*>([^<]*)</pre>')
+
+
+def amount(markup: str, charts: int = 0) -> str:
+    """``1 chart, 24 rows, 3 entries``: how much of what one would look at is in a part; nothing of mere sentences."""
+    rows = sum(body.count("<tr") for body in _ROWS.findall(markup))
+    entries = markup.count("<li") + markup.count("<dt")
+    lines = sum(text.count("\n") + 1 for text in _COPIED.findall(markup))
+    counted = ((charts, "chart", ""), (rows, "row", ""), (entries, "entry", "entries"), (lines, "line", ""))
+    return ", ".join(count(number, noun, plural) for number, noun, plural in counted if number)
+
+
+# Written by the templates only: data is escaped, and cannot look like it.
+_FILE = re.compile(r'<tr id="(file-[0-9a-f]+)">\s*<td class="c"><code>([^<]*)</code>')
+_NAMES_EVIDENCE = re.compile(r"(<[a-z]+(?: class=\"[\w ]*\")? data-from>)([^<]*)")
+
+
+def files_listed(markup: str) -> dict[str, str]:
+    """The files of evidence that a part lists (``page.evidence_list``), as they stand there escaped: path → id."""
+    return {path: id for id, path in _FILE.findall(markup)}
+
+
+def linked(markup: str, files: Mapping[str, str]) -> Markup:
+    """A part in which each place that says from which evidence it is leads to that file in the list of evidence.
+
+    ``files`` as ``files_listed`` gives them; what is not among them stays text.
+    """
+    if not files:
+        return Markup(markup)
+    paths = "|".join(re.escape(path) for path in sorted(files, key=len, reverse=True))
+    place = r"(?:/[^\s;,:()]+)?(?::\d+|, (?:byte|line|entry) \d+)?"
+    named = re.compile(rf"(?<![\w./-])({paths}){place}(?![\w/-]|\.\w)")
+
+    def lead(found: re.Match[str]) -> str:
+        return f'<a href="#{files[found[1]]}">{found[0]}</a>'
+
+    return Markup(_NAMES_EVIDENCE.sub(lambda text: text[1] + named.sub(lead, text[2]), markup))

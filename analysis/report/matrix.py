@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from analysis.findings.causes import PRIORS, title
 from analysis.findings.verdict import Evidence, Hypothesis, Verdict
-from analysis.findings.words import lower_first, percent
+from analysis.findings.words import count, lower_first, percent
 from analysis.report.html import Html, render, said, sentence, together
 
 MOST_COLUMNS = 5
@@ -58,6 +58,7 @@ def _matrix(verdict: Verdict, record: str) -> Html:
     lead = weighed[0]
     return render(
         "matrix.html.j2",
+        id=f"why-{record}",
         title=said(f"{name[:1].upper()}{name[1:]}: {lower_first(title(lead.cause))}, {percent(lead.probability)}"),
         decided=said(_decided(lead), 900),
         against=said(_against(lead), 600),
@@ -107,11 +108,14 @@ def _tinted(piece: Evidence | None) -> _Tinted:
     return _Tinted(signed(piece.weight), tint, f"{min(abs(piece.weight) / FULL, 1):.2f}")
 
 
-def _folded(rest: list[Hypothesis]) -> str:
+def _folded(rest: list[Hypothesis]) -> dict[str, str]:
+    """The causes that have no column: how many, how likely together, and their names."""
     if not rest:
-        return ""
+        return {}
     share = percent(sum(h.probability for h in rest))
-    return f"Not shown, {share} together: {', '.join(lower_first(title(h.cause)) for h in rest)}."
+    together = f", {share} together" if len(rest) > 1 else f", {share}"
+    named = ", ".join(lower_first(title(h.cause)) for h in rest)
+    return {"many": count(len(rest), "other cause") + together, "named": f"{named[:1].upper()}{named[1:]}."}
 
 
 def _decided(lead: Hypothesis) -> str:

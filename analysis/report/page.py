@@ -5,22 +5,24 @@ In: verdicts and frames. Out: parts of a page. Decides what is shown and in whic
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import version
+from itertools import chain, repeat
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from analysis.case import Case
-from analysis.files import Ignored
 from analysis.findings.bulk import BulkFindings
-from analysis.findings.causes import CAUSES, title
-from analysis.findings.rules import RULES
+from analysis.findings.causes import title
 from analysis.findings.ttl import TtlFindings
 from analysis.findings.verdict import Verdict
-from analysis.findings.words import CONFIDENCE, QUALITY, count, duration, listed, lower_first, percent, stamp
-from analysis.report.html import MOST_ROWS, Html, listing, render, said, sentence, table, together
+from analysis.findings.words import count, duration, listed, lower_first, percent, stamp
+from analysis.redact import shorten
+from analysis.report.closing import about as about
+from analysis.report.closing import appendix as appendix
+from analysis.report.closing import evidence_list as evidence_list
+from analysis.report.closing import kit
+from analysis.report.html import FOLDS_FROM, MOST_ROWS, Html, listing, render, said, sentence, table, together
 from analysis.report.matrix import matrices as matrices
 from analysis.report.show import shown
 
@@ -31,13 +33,6 @@ LANE_TITLES = {
     "result": "Result",
     "job": "Job record",
     "case": "Evidence",
-}
-# How a line of the timeline is known.
-CERTAINTY = {
-    "shown": "the evidence says it, with its time",
-    "derived": "calculated from what the evidence says, as a start is from an uptime",
-    "inferred": "concluded from several pieces of evidence, none of which says it; dashed in charts",
-    "stated": "somebody said so, in case.toml; testimony may be mistaken",
 }
 _MOST_RIVALS = 4
 
@@ -57,14 +52,13 @@ def first_screen(verdict: Verdict, zone: ZoneInfo, asked: str = "") -> Html:
         as_of = (
             f"As of {stamp(verdict.as_of, zone)}, the latest moment of which the evidence speaks. All times are UTC."
         )
-    values = "Values are shown as they are." if shown() else "Values from the data are shortened, and secrets redacted."
     given = verdict.asked
     if asked and asked != verdict.task_id:
         given += f" · asked as {asked}, with which only this ID begins"
     open_question = verdict.unexpected_loss is None
     return render(
         "first_screen.html.j2",
-        page_title=f"{said(verdict.task_id, 80)} · Deletion investigation",
+        page_title=_title(verdict.task_id, "Deletion investigation"),
         asked=said(given),
         name=said(verdict.name, 120),
         task_id=said(verdict.task_id, 260),
@@ -74,14 +68,29 @@ def first_screen(verdict: Verdict, zone: ZoneInfo, asked: str = "") -> Html:
         headline=said(verdict.headline, 600),
         summary=[said(line, 1500) for line in verdict.summary.splitlines()],
         facts=[
-            {"label": said(f.label, 60), "answer": said(f.answer, 120), "basis": said(f.basis, 240)}
-            for f in verdict.facts
+            {"label": said(f.label, 60), "answer": said(f.answer, 120), "basis": said(f.basis, 240), "to": to}
+            for f, to in zip(verdict.facts, chain(_places(verdict), repeat("")), strict=False)
         ],
         rivals=_rivals(verdict) if open_question else [],
         deciders=verdict.gaps[:2] if open_question else (),
         as_of=as_of,
-        values=values,
+        values=_values(),
+        kit=kit(),
     )
+
+
+def _title(subject: str, what: str) -> str:
+    """What the page is called; what is written out as escapes may not push the rest out of it."""
+    return f"{shorten(said(subject, 80), 120)} · {what}"
+
+
+def _values() -> str:
+    return "Values are shown as they are." if shown() else "Values from the data are shortened, and secrets redacted."
+
+
+def _places(verdict: Verdict) -> list[str]:
+    """Where on the page each fact is explained: those of the records in their matrices, and that of the evidence."""
+    return [*(f"why-{record}" if verdict.of(record) else "" for record in verdict.records), "evidence"]
 
 
 def _rivals(verdict: Verdict) -> list[tuple[str, str, str]]:
@@ -101,11 +110,13 @@ def title_screen(what: str, found: str, case: Case) -> Html:
     left = f" Not read, or in part: {listed(list(case.shortcomings), most=4)}." if case.shortcomings else ""
     return render(
         "title_screen.html.j2",
-        page_title=f"{said(case.name, 80)} · {what}",
+        page_title=_title(case.name, what),
         what=what,
         name=said(case.name, 200),
         found=said(found, 1200),
         basis=said(f"{as_of} From {basis}.{left}", 1200),
+        values=_values(),
+        kit=kit(),
     )
 
 
@@ -126,7 +137,7 @@ def timeline_table(timeline: pd.DataFrame, zone: ZoneInfo | None = None, *, limi
         }
         for row in dated.head(limit).itertuples()
     ]
-    return render("timeline.html.j2", rows=rows, more=len(dated) - len(rows))
+    return render("timeline.html.j2", rows=rows, more=len(dated) - len(rows), folds=len(rows) >= FOLDS_FROM)
 
 
 def _how_known(row: Any) -> str:
@@ -289,57 +300,3 @@ def gaps(verdict: Verdict) -> Html:
     )
     columns = {"missing": "Missing", "tell": "Would tell of", "how": "How to have it"}
     return table(rows, label="Missing evidence", columns=columns, empty="Nothing that would change the answer.")
-
-
-def evidence_list(evidence: pd.DataFrame, ignored: tuple[Ignored, ...]) -> Html:
-    """Every file that was read, with its hash, and every file that was not, with the reason."""
-    whole = evidence["complete"].fillna(False).astype(bool)
-    read = [
-        ("whole" if sound else "in part") + (f": {reason}" if isinstance(reason, str) else "")
-        for sound, reason in zip(whole, evidence["reason"], strict=True)
-    ]
-    columns = {"path": "File", "kind": "Is", "from": "From", "to": "To", "read": "Read", "size": "Bytes"}
-    files = table(
-        evidence.assign(read=read),
-        label="Files of evidence",
-        columns=columns,
-        empty="No file could be read as evidence.",
-    )
-    unused = [sentence("Every file of the case was used.")]
-    if ignored:
-        unused = [sentence("Not used:"), listing([said(item) for item in ignored])]
-    if not len(evidence):
-        return together(files, *unused)
-    sums = listing([f"{row.sha256}  {said(row.path)}" for row in evidence.itertuples()])
-    return together(files, *unused, sentence("SHA-256 of each file as it was read:"), sums)
-
-
-def appendix(verdict: Verdict) -> Html:
-    """How the answer was found, what its words mean, and what it cannot do."""
-    words = [
-        (word, f"a probability of at least {least * 100:g} %" if least else "no cause has half the probability")
-        for least, word in CONFIDENCE
-    ]
-    method = (
-        "Every cause that could take the record starts with a prior, in decibans. Each piece of evidence adds or takes "
-        "some, by how much likelier it is under that cause than under the others. The sums become probabilities. Two "
-        "witnesses of one event count once. Weights and priors are judgement, resting on the facts named below, not "
-        "measured rates; causes that are not in the tables above are part of “not decided”."
-    )
-    weighed = dict.fromkeys(h.cause for h in verdict.considered)
-    causes = [(CAUSES[cause].title, CAUSES[cause].means) for cause in weighed if cause in CAUSES]
-    kit = f"Made with analysis {version('analysis')}, pandas {pd.__version__}, Python {platform.python_version()}."
-    return together(
-        sentence(method),
-        _words("Words of confidence", words),
-        _words("Quality of evidence", list(QUALITY.items())),
-        _words("How a line of the timeline is known", list(CERTAINTY.items())),
-        _words("Causes", causes),
-        headline("What was looked for, and the fact it rests on:"),
-        listing([f"{rule.id}: {rule.rests_on}." for rule in RULES.values()]),
-        sentence(kit),
-    )
-
-
-def _words(heading: str, words: list[tuple[str, str]]) -> Html:
-    return render("words.html.j2", title=heading, words=words)

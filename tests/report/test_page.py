@@ -1,92 +1,217 @@
-"""The page in a real browser: nothing asked for, nothing complained of, and it fits a phone, the dark and paper."""
+"""The page in a real browser: nothing asked for, nothing complained of, readable by everybody, and it fits a phone, the
+dark and paper. Every kind of report, on every hard kind of case (``pages``).
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.browser import Chromium
+from tests.browser import Chromium, Page
+from tests.report.pages import HOSTILE, NOTEBOOKS, TASK, make_pages
 
-ROOT = Path(__file__).resolve().parents[2]
+# A4 less the margins of the style sheet, in CSS pixels.
+PAPER = 680
+# What reaches beyond the right edge, but for what lies in a region that scrolls by itself.
+BEYOND = """[...document.querySelectorAll('body *')].filter(one => {
+  const box = one.getBoundingClientRect();
+  return box.width && box.right > document.documentElement.clientWidth + 1 && !one.parentElement.closest('.scroll');
+}).map(one => one.outerHTML.slice(0, 150))"""
+CUT = """[...document.querySelectorAll('body *')].filter(one =>
+  one.getBoundingClientRect().right > document.documentElement.clientWidth + 1
+  || (one.clientWidth && one.scrollWidth > one.clientWidth + 1)).map(one => one.outerHTML.slice(0, 150))"""
+HIDDEN = """[...document.querySelectorAll('p, td, th, li, dt, dd, img, pre, h2, h3')].filter(one =>
+  !one.closest('nav') && !one.checkVisibility({contentVisibilityAuto: true, visibilityProperty: true}))
+  .map(one => one.outerHTML.slice(0, 150))"""
+LOST = """[...document.querySelectorAll('a')].filter(a => a.protocol !== 'file:'
+  || !a.getAttribute('href').startsWith('#') || !document.getElementById(a.hash.slice(1))).map(a => a.outerHTML)"""
+TWICE = """[...document.querySelectorAll('[id]')].map(one => one.id)
+  .filter((id, place, all) => all.indexOf(id) !== place)"""
+REGIONS = """[...document.querySelectorAll('table, img')].filter(one => {
+  const region = one.closest('[role=region]');
+  return !region || region.tabIndex !== 0 || !region.getAttribute('aria-label');
+}).map(one => one.outerHTML.slice(0, 150))"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one page; lists hold what should not be there."""
+
+    text: str
+    requests: list[str]
+    messages: list[str]
+    light: list[str]
+    dark: list[str]
+    phone: list[str]
+    printed_narrow: list[str]
+    printed_hidden: list[str]
+    facts: dict[str, Any]
+
+
+def _look(chromium: Chromium, path: Path) -> Seen:
+    with chromium.open(path) as page:
+        facts = {
+            name: page.evaluate(expression)
+            for name, expression in {
+                "lost": LOST,
+                "twice": TWICE,
+                "regions": REGIONS,
+                "title": "document.title",
+                "language": "document.documentElement.lang",
+                "headings": "document.querySelectorAll('h1').length",
+                "contents": "document.querySelectorAll('nav a').length",
+                "answered": "document.querySelector('.verdict')?.getBoundingClientRect().bottom ?? 0",
+                "meta": "document.querySelector('.meta')?.innerText ?? ''",
+                "alts": "[...document.images].map(i => i.naturalWidth > 0 ? i.alt : 'broken')",
+                "folded": "document.querySelectorAll('.verdict details, details .verdict, details .matrix').length",
+                "unsaid": "[...document.querySelectorAll('summary')].filter(s => !s.querySelector('.inside')).length",
+            }.items()
+        }
+        phone: list[str] = []
+        for width in (375, 768):
+            page.emulate(width=width)
+            phone += page.evaluate(BEYOND)
+            phone += ["page"] * (page.evaluate("document.documentElement.scrollWidth") > width)
+        page.emulate(width=PAPER, media="print")
+        narrow, hidden = page.evaluate(CUT), page.evaluate(HIDDEN)
+        requests, messages = list(page.requests), list(page.messages)
+    light, dark = _examine(chromium, path)
+    text = path.read_text(encoding="utf-8")
+    return Seen(text, requests, messages, light, dark, phone, narrow, hidden, facts)
+
+
+def _examine(chromium: Chromium, path: Path) -> tuple[list[str], list[str]]:
+    """What axe-core says of the page with everything open: all of it in light colours, contrast in dark ones."""
+    with chromium.open(path, bypass_csp=True) as page:
+        _unfold(page)
+        light = page.breaches()
+        page.emulate(width=1280, dark=True)
+        return light, page.breaches("color-contrast")
+
+
+def _unfold(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The reports of the demo, and of a case without evidence of the task."""
-    out = tmp_path_factory.mktemp("reports")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    demo = str(ROOT / "data" / "demo")
-    for arguments in (
-        ["investigate", "c93afef4-105f-425c-af86-9ced40d30ee0", "no-such-task-anywhere", demo],
-        ["ttl", demo],
-        ["bulk", demo],
-    ):
-        command = [sys.executable, "-m", "analysis", *arguments, "--out", str(out), "--quiet"]
-        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=120)
-    return {path.relative_to(out).as_posix(): path for path in out.rglob("*.html")}
+    return make_pages(tmp_path_factory.mktemp("pages"))
 
 
-def test_there_is_a_page_for_each(pages):
-    assert len(pages) == 4
+@pytest.fixture(scope="module")
+def seen(pages: dict[str, Path], chromium: Chromium) -> dict[str, Seen]:
+    return {name: _look(chromium, path) for name, path in pages.items()}
 
 
-def test_a_page_asks_for_nothing_and_the_console_is_silent(pages, chromium: Chromium):
-    for name, path in pages.items():
-        assert path.stat().st_size < 400_000, name
-        with chromium.open(path) as page:
-            assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == [], name
-            assert page.messages == [], name
+def _wrong(seen: dict[str, Seen], what: str) -> dict[str, list[str]]:
+    return {name: found for name, page in seen.items() if (found := getattr(page, what, None) or page.facts.get(what))}
 
 
-@pytest.mark.parametrize("width", [375, 768, 1280])
-def test_the_page_never_scrolls_sideways(pages, chromium: Chromium, width):
-    for name, path in pages.items():
-        with chromium.open(path, width=width) as page:
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+def test_there_is_a_page_of_every_notebook(pages):
+    assert {name.partition(" ")[0] for name in pages} == set(NOTEBOOKS)
+    assert len(pages) > 10
 
 
-def test_the_answer_is_on_the_first_screen(pages, chromium: Chromium):
-    for name, path in pages.items():
-        with chromium.open(path, width=1280, height=900) as page:
-            bottom = page.evaluate("document.querySelector('.verdict').getBoundingClientRect().bottom")
-            assert 0 < bottom < 700, name
+@pytest.mark.parametrize("what", ["requests", "messages"])
+def test_a_page_asks_for_nothing_and_the_console_is_silent(seen, what):
+    assert _wrong(seen, what) == {}
 
 
-def test_every_picture_has_a_description_and_is_drawn(pages, chromium: Chromium):
-    for name, path in pages.items():
-        with chromium.open(path) as page:
-            alts = page.evaluate("[...document.images].map(i => i.naturalWidth > 0 ? i.alt : 'broken')")
-            assert all(len(alt) > 40 and "without a description" not in alt for alt in alts), name
-    with chromium.open(next(path for name, path in pages.items() if name.startswith("c93afef4"))) as page:
-        assert page.evaluate("document.images.length") == 1
+def test_a_page_is_no_larger_than_a_mail_may_be(seen):
+    assert {name: len(page.text) for name, page in seen.items() if len(page.text.encode()) > 600_000} == {}
 
 
-def test_links_of_the_contents_lead_somewhere(pages, chromium: Chromium):
-    for name, path in pages.items():
-        with chromium.open(path) as page:
-            lost = "[...document.querySelectorAll('a')].filter(a => !document.getElementById(a.hash.slice(1))).length"
-            assert page.evaluate("document.querySelectorAll('nav a').length") > 2, name
-            assert page.evaluate(lost) == 0, name
+@pytest.mark.parametrize("what", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_either_colours(seen, what):
+    assert _wrong(seen, what) == {}
 
 
-def test_the_page_has_a_title_a_language_and_one_first_heading(pages, chromium: Chromium):
-    for name, path in pages.items():
-        with chromium.open(path) as page:
-            assert page.evaluate("document.documentElement.lang") == "en", name
-            subject, _, kind = page.evaluate("document.title").rpartition(" · ")
-            assert kind in ("Deletion investigation", "TTL distributions", "Bulk patterns")
-            assert subject and "/" not in subject and ".ipynb" not in subject, name
-            assert page.evaluate("document.querySelectorAll('h1').length") == 1, name
+def test_nothing_makes_a_phone_scroll_sideways(seen):
+    assert _wrong(seen, "phone") == {}
+
+
+def test_tables_and_charts_scroll_in_regions_with_a_name_that_take_the_focus(seen):
+    assert _wrong(seen, "regions") == {}
+
+
+def test_nothing_is_cut_or_folded_away_on_paper(seen):
+    assert _wrong(seen, "printed_narrow") == {}
+    assert _wrong(seen, "printed_hidden") == {}
+
+
+def test_links_lead_somewhere_in_the_page_and_names_for_them_are_there_once(seen):
+    assert _wrong(seen, "lost") == {}
+    assert _wrong(seen, "twice") == {}
+
+
+def test_verdict_and_matrix_never_fold_and_what_folds_says_how_much_it_is(seen):
+    assert _wrong(seen, "folded") == {}
+    assert _wrong(seen, "unsaid") == {}
+
+
+def test_every_picture_has_a_description_and_is_drawn(seen):
+    for name, page in seen.items():
+        assert all(len(alt) > 40 for alt in page.facts["alts"]), name
+        assert "o description" not in page.text and "ithout a description" not in page.text, name
+    assert len(seen["deletion_investigation demo"].facts["alts"]) == 1
+
+
+def test_the_answer_is_on_the_first_screen_with_what_it_rests_on(seen):
+    for name, page in seen.items():
+        assert 0 < page.facts["answered"] < 700, name
+        assert "redacted" in page.facts["meta"] and "Made with analysis" in page.facts["meta"], name
+        assert "As of" in page.facts["meta"] or "no time" in page.facts["meta"], name
+
+
+def test_the_page_has_a_title_a_language_contents_and_one_first_heading(seen):
+    for name, page in seen.items():
+        subject, _, kind = page.facts["title"].rpartition(" · ")
+        assert kind.lower().replace(" ", "_") in NOTEBOOKS, name
+        assert subject and ".ipynb" not in subject and "tmp" not in subject, name
+        assert page.facts["language"] == "en" and page.facts["headings"] == 1 and page.facts["contents"] > 2, name
+
+
+def test_every_source_of_the_demo_leads_to_its_file(pages, chromium: Chromium):
+    with chromium.open(pages["deletion_investigation demo"]) as page:
+        stray = (
+            "[...document.querySelectorAll('.src')].filter(one => !one.querySelector('a')).map(one => one.innerText)"
+        )
+        # What case.toml states is no file of evidence, and a prior has no source.
+        assert all(one.startswith(("case.toml", "the prior")) for one in page.evaluate(stray))
+        led = page.evaluate("document.getElementById(document.querySelector('.basis a').hash.slice(1)).innerText")
+        assert led.startswith("dump.rdb")
+
+
+def test_no_path_is_a_name_for_links_and_no_text_is_a_row(pages, chromium: Chromium):
+    with chromium.open(pages["deletion_investigation hostile"]) as page:
+        ids = page.evaluate("[...document.querySelectorAll('[id]')].map(one => one.id)")
+        assert any(id.startswith("file-") for id in ids) and "file-abc" not in ids
+        assert page.evaluate("document.querySelectorAll('script, b, main img[src=x]').length") == 0
+        assert HOSTILE[0] in page.evaluate("document.body.innerText")
+
+
+def test_a_link_opens_what_its_end_is_folded_into(pages, chromium: Chromium):
+    with chromium.open(pages["deletion_investigation demo"], height=600) as page:
+        assert page.evaluate("document.querySelectorAll('details.section[open]').length") == 0
+        page.do(lambda tab: tab.click("nav a >> text=Appendix"))
+        page.settle()
+        assert page.evaluate("document.querySelectorAll('details.section[open]').length") == 1
+        shown = "document.querySelector('details.section[open] h2').getBoundingClientRect()"
+        assert 0 <= page.evaluate(f"{shown}.top") < 600
+
+
+def test_one_click_selects_the_whole_id(pages, chromium: Chromium):
+    with chromium.open(pages["deletion_investigation demo"]) as page:
+        page.do(lambda tab: tab.click(f"h1 code >> text={TASK}", position={"x": 60, "y": 8}))
+        assert page.evaluate("getSelection().toString()") == TASK
 
 
 def test_dark_screens_get_dark_paper_and_print_does_not(pages, chromium: Chromium):
-    path = next(iter(pages.values()))
     ground = "getComputedStyle(document.documentElement).backgroundColor"
-    with chromium.open(path, dark=True) as page:
+    with chromium.open(next(iter(pages.values())), dark=True) as page:
         assert page.evaluate(ground) == "rgb(15, 20, 25)"
-    with chromium.open(path, dark=True, media="print") as page:
+        page.emulate(width=PAPER, dark=True, media="print")
         assert page.evaluate(ground) == "rgb(255, 255, 255)"
