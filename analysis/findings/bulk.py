@@ -6,13 +6,16 @@ cannot show is said, never guessed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
+from analysis.findings.patterns import Patterns, patterns_of_case
 from analysis.findings.scope import scope_sentence, scopes_of_case
 from analysis.findings.scope.between import comparable, early
 from analysis.findings.scope.extents import Scope
+from analysis.findings.told import patterns_frame
+from analysis.frames import frame
 
 
 def looks(evidence: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +86,8 @@ class BulkFindings:
     snapshots.
 
     ``pairs``: how many pairs of snapshots there were to compare. ``scopes``: what went together, by each witness
-    (``scope.scopes_of_case``); the headline is their sentence.
+    (``scope.scopes_of_case``); the headline is their sentence. ``patterns``: what stands out from the case's own rhythm
+    (``told.patterns_frame``), by every witness; ``looked``: what it was found in.
     """
 
     headline: str
@@ -92,6 +96,8 @@ class BulkFindings:
     by_hour: pd.DataFrame
     gone: pd.DataFrame
     scopes: tuple[Scope, ...] = ()
+    patterns: pd.DataFrame = field(default_factory=lambda: patterns_frame(()))
+    looked: Patterns | None = None
 
 
 def bulk_findings(
@@ -114,6 +120,16 @@ def bulk_findings(
         keys, tasks, shots, changes,
         jobs=jobs, commands=commands, events=events, retention_seconds=retention_seconds,
     )  # fmt: skip
+    looked = patterns_of_case(
+        keys,
+        tasks,
+        jobs if jobs is not None else frame("jobs"),
+        shots,
+        changes,
+        commands if commands is not None else frame("commands"),
+        events if events is not None and retention_seconds is not None else frame("events"),
+        retention_seconds or 0,
+    )
     return BulkFindings(
         scope_sentence(scopes),
         len(comparable(shots)),
@@ -121,4 +137,6 @@ def bulk_findings(
         stored_by_hour(in_latest(tasks, shots)),
         gone_by_family(gone, keys),
         scopes,
+        looked.table,
+        looked,
     )

@@ -104,7 +104,7 @@ def scope_between(
         says = f"{before} and {after} are of the same second: which came first, and so what went, is not told."
         return Scope("snapshots", "not told", "", 0, 0, (), (), since, until, source, says)
     went = early(pair, shots)
-    pool = _pool(keys, pair, went, server, before, until, stored)
+    pool = pool_of(keys, pair, went, server, before, until, stored)
     due = int((pair["change"].eq("gone").to_numpy() & ~went).sum())
     asked = pool.named(key, db)
     found = together(pool)
@@ -126,7 +126,7 @@ def scope_between(
     return Scope("snapshots", *told, *own.of_gone(), since, until, source, says, is_own)
 
 
-def _pool(
+def pool_of(
     keys: pd.DataFrame,
     pair: pd.DataFrame,
     went: Flags,
@@ -135,7 +135,10 @@ def _pool(
     until: pd.Timestamp | None,
     stored: pd.DataFrame | None,
 ) -> Pool:
-    columns = ["db", "family", "prefix", "key", "expires_at", "idle", "freq", "offset"]
+    """The keys of ``before`` that can be compared with the next snapshot; ``pair``: the rows of ``changes`` between
+    the two, ``went``: which of them went early (``early``). See ``scope_between`` for what is left out.
+    """
+    columns = ["db", "family", "prefix", "key", "task_id", "expires_at", "idle", "freq", "offset"]
     held = keys.loc[(keys["snapshot"].eq(before) & keys["server"].eq(server)).to_numpy(dtype=bool), columns]
     offsets = held["offset"].to_numpy(dtype=np.int64)
     change, places = pair["change"], pair["offset_before"]

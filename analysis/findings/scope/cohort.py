@@ -18,7 +18,27 @@ from analysis.frames import in_micros, texts_in
 
 _ENDED = ("succeeded", "failed")
 # A result is stored some milliseconds before the line that says so, and two clocks may differ.
-_SLACK = pd.Timedelta(seconds=2)
+SLACK = pd.Timedelta(seconds=2)
+
+
+def last_sound(shots: pd.DataFrame, servers: Iterable[str] = ()) -> pd.DataFrame:
+    """The last sound snapshot of each server (of ``servers``, if any are given), with its time; none where one of them
+    has two of one second, of which the last is not known.
+    """
+    sound = shots.loc[shots["complete"] & shots["taken_at"].notna()].drop_duplicates("server", keep="last")
+    chosen = sound.loc[sound["server"].isin(set(servers) or set(sound["server"]))]
+    return chosen.iloc[:0] if shots.loc[shots["server"].isin(chosen["server"]), "tied"].any() else chosen
+
+
+def ended_tasks(events: pd.DataFrame) -> pd.DataFrame:
+    """When each task ended last, as workers logged it (succeeded or failed): columns at, source, task_id, name, in
+    order of time; without those that a worker logged as ignored, which store nothing.
+    """
+    told = events["kind"].isin(_ENDED) & events["at"].notna() & events["task_id"].notna()
+    ended = events.loc[told, ["at", "source", "task_id", "name"]]
+    ended = ended.sort_values("at", kind="stable").drop_duplicates("task_id", keep="last")
+    ended = ended.loc[~texts_in(ended["task_id"], events.loc[events["kind"].eq("ignored"), "task_id"])]
+    return ended.assign(name=ended["name"].fillna(""))
 
 
 def cohort(
@@ -38,27 +58,23 @@ def cohort(
       and said, unless no name has one: then nothing tells tasks that store nothing from results that are gone.
     - The missing can be one range of the times at which they ended, one task name, or one worker's log.
     """
-    sound = shots.loc[shots["complete"] & shots["taken_at"].notna()].drop_duplicates("server", keep="last")
-    chosen = sound.loc[sound["server"].isin(set(servers) or set(sound["server"]))]
-    if not len(chosen) or shots.loc[shots["server"].isin(chosen["server"]), "tied"].any():
-        return None  # of two snapshots of one second, which is the last one is not known
+    chosen = last_sound(shots, servers)
+    if not len(chosen):
+        return None
     until = chosen["taken_at"].min()
-    told = events["kind"].isin(_ENDED) & events["at"].notna() & events["task_id"].notna()
-    ended = events.loc[told, ["at", "source", "task_id", "name"]]
-    ended = ended.sort_values("at", kind="stable").drop_duplicates("task_id", keep="last")
-    ended = ended.loc[~texts_in(ended["task_id"], events.loc[events["kind"].eq("ignored"), "task_id"])]
+    ended = ended_tasks(events)
     if not len(ended):
         return None
     held, here = tasks.loc[tasks["snapshot"].isin(chosen["snapshot"])], tasks["server"].isin(chosen["server"])
-    ended = ended.assign(name=ended["name"].fillna(""), held=texts_in(ended["task_id"], held["task_id"]))
+    ended = ended.assign(held=texts_in(ended["task_id"], held["task_id"]))
     ended = ended.loc[ended["held"] | ~texts_in(ended["task_id"], tasks.loc[~here, "task_id"])]
     names = ended["name"].astype("category")
     storing = names.loc[ended["held"] | texts_in(ended["task_id"], tasks.loc[here, "task_id"])].unique()
     stored = ended["at"].loc[ended["held"]].max()
     # What ended before a task whose result is there had been stored by then as well, whatever the clocks say.
-    within = ended["at"] <= (until - _SLACK if pd.isna(stored) else max(until - _SLACK, stored))
+    within = ended["at"] <= (until - SLACK if pd.isna(stored) else max(until - SLACK, stored))
     if retention_seconds:
-        within &= ended["at"] >= until - pd.Timedelta(seconds=retention_seconds) + _SLACK
+        within &= ended["at"] >= until - pd.Timedelta(seconds=retention_seconds) + SLACK
     counted = within & (names.isin(storing) if len(storing) else True)
     mine = ended.loc[counted]
     if not len(mine):

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.findings.scope.naming import pattern_of
 from analysis.findings.words import count, listed
 
 EXTENTS: dict[str, str] = {
@@ -78,7 +79,7 @@ class Scope:
     them; of a flush those that its stream is known to have held. ``left``: comparable ones that stayed. ``since`` and
     ``until``: between which times they went. ``source``: the evidence it was read from. ``says``: one sentence made
     from these figures. ``own``: the record asked about is one of those that went. Where it is not, they
-    went without it, and tell nothing of what took it.
+    went without it, and tell nothing of what took it. ``evicted``: the witness has it that they were evicted.
     """
 
     witness: str
@@ -93,6 +94,15 @@ class Scope:
     source: str
     says: str
     own: bool = False
+    evicted: bool = False
+
+    @property
+    def pattern(self) -> str:
+        """What it is called (``naming.PATTERNS``)."""
+        share = self.gone / (self.gone + self.left) if self.gone else 0.0
+        return pattern_of(
+            self.extent, self.order, self.families, witness=self.witness, share=share, evicted=self.evicted
+        )
 
 
 def nearly_all(gone: int, left: int) -> bool:

@@ -25,7 +25,7 @@ _LEAST_NAME, _LONGEST_NAME = 3, 60
 @dataclass(frozen=True)
 class Pool:
     """The keys of the earlier snapshot that can be compared, and which of them went: columns db, family, prefix, key,
-    expires_at, idle, freq, at, moved."""
+    task_id, expires_at, idle, freq, offset, at, moved."""
 
     keys: pd.DataFrame
     gone: Flags
@@ -76,15 +76,15 @@ def together(pool: Pool) -> Found:
     if not number:
         return Found("nothing", "", everything)
     if number < FEW:
-        order, ordered = _order(pool)
+        order, how = ordered(pool)
         stayed = f", of {count(len(pool.gone), 'key')} that could be compared"
         extent = "one key" if number == 1 else "a few keys"
-        return Found(extent, _listed(pool) + stayed + _moved(pool) + ordered, everything, order)
+        return Found(extent, _listed(pool) + stayed + _moved(pool) + how, everything, order)
     for look in (_exchanged, _of_one_age, _of_databases, _of_one_kind):
         if found := look(pool):
             return found
-    order, ordered = _order(pool)
-    return Found("scattered", _listed(pool) + ordered, everything, order)
+    order, how = ordered(pool)
+    return Found("scattered", _listed(pool) + how, everything, order)
 
 
 def _exchanged(pool: Pool) -> Found | None:
@@ -147,7 +147,7 @@ def _order_of(part: Pool, run: Run, word: str) -> str:
     if word != "stored":
         return "ttl" if run.place == "oldest" else ""
     # A clean-up by age takes one kind; what is evicted is of any kind, and as old.
-    if run.place == "oldest" and part.keys.loc[part.gone, "family"].nunique() > 1 and _order(part)[0] == "idle":
+    if run.place == "oldest" and part.keys.loc[part.gone, "family"].nunique() > 1 and ordered(part)[0] == "idle":
         return "idle"
     return "age" if run.place == "oldest" else "newest"
 
@@ -218,7 +218,7 @@ def _kinds(pool: Pool) -> Iterator[tuple[Flags, str]]:
         yield begun, f"keys of DB {first['db']} that begin with “{begin[:_LONGEST_NAME]}”"
 
 
-def _order(pool: Pool) -> tuple[str, str]:
+def ordered(pool: Pool) -> tuple[str, str]:
     """In which order they went, among keys of the kinds that lost any, and what to say of it.
 
     Where no key without a TTL went, those are left out: a policy may spare them.

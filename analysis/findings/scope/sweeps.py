@@ -57,7 +57,7 @@ def sweeps(commands: pd.DataFrame) -> pd.DataFrame:
     with the work between them are no sweep: an application that forgets each result once it has read it does so.
     """
     rows = commands.loc[_removing(commands)]
-    names = _exploded(rows)
+    names = exploded(rows)
     evicted = rows["removed_by"].eq("eviction") | rows["or_by"].eq("eviction")
     names["evicted"] = evicted.reindex(names["label"]).to_numpy(dtype=bool)
     if not len(names):
@@ -101,7 +101,7 @@ def _removing(commands: pd.DataFrame) -> NDArray[np.bool_]:
     return found
 
 
-def _exploded(rows: pd.DataFrame) -> pd.DataFrame:
+def exploded(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each key that a command names: columns label (of the command's row), server, source, witness, db, key,
     at (microseconds; the smallest number = not known)."""
     lists = pa.array(rows["keys"])
@@ -113,16 +113,16 @@ def _exploded(rows: pd.DataFrame) -> pd.DataFrame:
     return chosen.assign(label=rows.index.to_numpy()[parents], at=at).reset_index(drop=True).assign(key=keys)
 
 
-class _Held:
+class Held:
     """Which keys each stream shows to be there at a row, by the writes before it."""
 
-    def __init__(self, commands: pd.DataFrame) -> None:
-        rows = commands.loc[commands["witness"].isin(STREAMS)]
+    def __init__(self, commands: pd.DataFrame, witnesses: tuple[str, ...] = STREAMS) -> None:
+        rows = commands.loc[commands["witness"].isin(witnesses)]
         self.flushes = rows.loc[words_in(rows["verb"], _FLUSHES), ["source", "db", "verb"]]
         self.flushes = self.flushes.assign(stream=_streams(self.flushes["source"]))
         rows = rows.loc[rows["db"].notna()]
         held = np.where(words_in(rows["verb"], _WRITTEN), 1, np.where(words_in(rows["verb"], _GONE), 0, -1))
-        found = _exploded(rows)
+        found = exploded(rows)
         codes, self.names = pd.factorize(found["key"])
         self.rows = pd.DataFrame({"label": found["label"], "db": found["db"].astype("int64"), "key": codes})
         self.rows["held"] = pd.Series(held, rows.index).reindex(found["label"]).to_numpy()
@@ -159,7 +159,7 @@ def swept(commands: pd.DataFrame, fate: Fate, family: str = "") -> Scope | None:
     """
     if fate.by not in ("client", "script", "eviction"):
         return None
-    held = _Held(commands)
+    held = Held(commands)
     if fate.verb in _FLUSHES:
         return _flushed(held, fate.row, fate.db if fate.verb != "FLUSHALL" else None)
     rows = commands.loc[commands["source"].eq(fate.row["source"])]
@@ -181,7 +181,7 @@ def worst(commands: pd.DataFrame) -> Scope | None:
 
     Of flushes the last two hundred are looked at, of loops the twenty largest.
     """
-    held = _Held(commands)
+    held = Held(commands)
     ran = commands["witness"].ne("ACL LOG").to_numpy()
     flushes = commands.loc[words_in(commands["verb"], _FLUSHES) & ran].tail(_MOST_FLUSHES)
     found = [_flushed(held, row, _database(row)) for _, row in flushes.iterrows()]
@@ -209,8 +209,22 @@ def evictions(commands: pd.DataFrame) -> Scope | None:
     evicted = commands.loc[commands["removed_by"].eq("eviction")]
     if not len(evicted):
         return None
-    held, firsts = _Held(commands), evicted.drop_duplicates("source")
+    held, firsts = Held(commands), evicted.drop_duplicates("source")
     return max((_evicted(held, commands, row) for _, row in firsts.iterrows()), key=lambda one: one.gone)
+
+
+def flushes(commands: pd.DataFrame, held: Held) -> list[Scope]:
+    """The last flushes, each by the witness that tells most of it."""
+    ran = commands["witness"].ne("ACL LOG").to_numpy()
+    rows = commands.loc[words_in(commands["verb"], _FLUSHES) & ran].tail(_MOST_FLUSHES)
+    streams = rows["witness"].isin(STREAMS)
+    found = [_flushed(held, row, _database(row)) for _, row in rows.loc[streams].iterrows()]
+    best = list(found)
+    for _, row in rows.loc[~streams].iterrows():
+        one = _flushed(held, row, _database(row))
+        if not any(_again(one, by) for by in best):
+            found.append(one)
+    return found
 
 
 def _again(one: Scope, other: Scope) -> bool:
@@ -232,7 +246,7 @@ def _database(row: pd.Series) -> int | None:
     return None if pd.isna(row["db"]) or str(row["verb"]).upper() == "FLUSHALL" else int(row["db"])
 
 
-def _flushed(held: _Held, row: pd.Series, db: int | None) -> Scope:
+def _flushed(held: Held, row: pd.Series, db: int | None) -> Scope:
     verb, source = str(row["verb"]).upper(), str(row["source"])
     when, (since, until) = when_of(row), _times(row, row)
     if verb == "SWAPDB":
@@ -274,7 +288,7 @@ class _Loop:
         return cls(row["stem"], keys, commands, int(row["first"]), int(row["last"]), bool(row["evicted"]), row["among"])
 
 
-def _removed(held: _Held, rows: pd.DataFrame, loop: _Loop, row: pd.Series, db: int | None, family: str) -> Scope:
+def _removed(held: Held, rows: pd.DataFrame, loop: _Loop, row: pd.Series, db: int | None, family: str) -> Scope:
     """Of removals of keys by name; ``row`` is the one that is told."""
     source, number, stem = str(row["source"]), loop.keys, loop.stem
     begun = f" that begin with “{stem}”" if stem and not family else ""
@@ -319,9 +333,9 @@ def _spared(there: pd.DataFrame, stayed: pd.DataFrame, stem: str, number: int) -
     return ("one prefix" if nearly_all(number, len(stayed)) else "scattered"), "", ""
 
 
-def _evicted(held: _Held, commands: pd.DataFrame, row: pd.Series) -> Scope:
+def _evicted(held: Held, commands: pd.DataFrame, row: pd.Series) -> Scope:
     rows = commands.loc[commands["source"].eq(row["source"]) & commands["removed_by"].eq("eviction")]
-    names = _exploded(rows).drop_duplicates(["db", "key"])
+    names = exploded(rows).drop_duplicates(["db", "key"])
     families = _families(names["key"]).value_counts()
     number, (since, until) = len(names), _times(rows.iloc[0], rows.iloc[-1])
     left = len(held.before(stream_named(str(row["source"])), int(rows.index[-1]) + 1, None))
@@ -329,9 +343,8 @@ def _evicted(held: _Held, commands: pd.DataFrame, row: pd.Series) -> Scope:
     says = f"{row['source']} shows {count(number, 'key')} evicted, or likelier so than not: {counted}."
     extent = "one key" if number == 1 else "a few keys" if number < FEW else "scattered"
     databases = tuple(sorted(int(db) for db in names["db"].dropna().unique()))
-    return Scope(
-        "commands", extent, "", number, left, tuple(families.index), databases, since, until, str(row["source"]), says
-    )
+    told = (number, left, tuple(families.index), databases, since, until, str(row["source"]), says)
+    return Scope("commands", extent, "", *told, evicted=True)
 
 
 def _families(names: pd.Series) -> pd.Series:

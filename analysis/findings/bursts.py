@@ -1,0 +1,376 @@
+"""Bursts of removals in the commands: what a client took, what the server evicted, what expired together.
+
+In: ``Removals``, the frame ``commands`` and what snapshots tell of ages. Out: ``Pattern``s. The null is the kind's own
+rhythm (``rhythm``): deletes that follow their own writing within minutes are forgets, and are not counted at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.findings.deeds import RECORDERS, STREAMS
+from analysis.findings.removed import MICRO, NONE, Removals
+from analysis.findings.rhythm import (
+    DAY,
+    LARGEST_MORE,
+    SURPRISE,
+    TIMES_MORE,
+    Bins,
+    binned,
+    dispersion,
+    expected,
+    flat,
+    surprise,
+)
+from analysis.findings.scope.extents import FEW, kind, nearly_all, run_of
+from analysis.findings.scope.naming import pattern_of
+from analysis.findings.scope.sweeps import Held, flushes
+from analysis.findings.told import Pattern
+from analysis.findings.words import count, duration, listed, stamp
+
+YOUNG = 900
+"""A key that is removed so many seconds after it was written was removed by whoever waited for it: a forget, a lock."""
+
+LEAST_SHARE = 0.01
+"""A burst that took less than this part of its kind is no pattern."""
+
+FEW_EXPIRED = 20
+"""So many keys must expire together to be a wave."""
+
+FEW_OTHER = 20
+"""So many keys that are nothing to Celery: caches are cleared by everybody."""
+
+_WIDTHS = (10, 60, 600, 3_600)
+_OWN = ("result", "group_result")
+# The application's own, which its clean-ups remove.
+_RECORDS = ("job", "rq_job", "rq_results")
+_MOST = 20
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of keys beside the commands: ``made``: when each record was made, by its key; ``oldest``: how old
+    the oldest record was that any snapshot held, in seconds (None = no record with a time); ``held``: how many keys a
+    snapshot held at most, by database and family.
+    """
+
+    made: Mapping[str, pd.Timestamp]
+    oldest: float | None
+    held: Mapping[tuple[int, str], int]
+
+
+def known_of(keys: pd.DataFrame, jobs: pd.DataFrame, shots: pd.DataFrame) -> Known:
+    """``Known`` of a case's snapshots."""
+    dated = jobs.loc[jobs["created_at"].notna()]
+    taken = dated["snapshot"].map(dict(zip(shots["snapshot"], shots["taken_at"], strict=True)))
+    ages = (pd.to_datetime(taken, utc=True) - dated["created_at"]).dt.total_seconds()
+    oldest = float(ages.max()) if ages.notna().any() else None
+    counted = keys.groupby(["snapshot", "db", "family"], observed=True).size()
+    held = counted.groupby(level=["db", "family"], observed=True).max()
+    return Known(
+        dict(zip(dated["key"], dated["created_at"], strict=True)),
+        oldest,
+        {(int(db), str(family)): int(number) for (db, family), number in held.items()},
+    )
+
+
+def command_patterns(found: Removals, commands: pd.DataFrame, known: Known) -> list[Pattern]:
+    """The patterns that commands show, each once, whoever else saw it."""
+    if not len(commands):
+        return []
+    held = Held(commands, (*STREAMS, *RECORDERS))
+    servers = dict(commands[["source", "server"]].drop_duplicates().astype("str").itertuples(index=False))
+    told = []
+    for one in flushes(commands, held)[-_MOST:]:
+        db = one.databases[0] if len(one.databases) == 1 else None
+        told.append(
+            Pattern(
+                one.pattern, "commands", one.says, servers.get(one.source, ""), db, one.families, one.since, one.until,
+                one.gone, one.gone or None, 0.0, "shown", True,
+            )
+        )  # fmt: skip
+    told += _evictions(found, held)
+    removed = found.rows.loc[found.rows["by"].eq("client") & found.rows["family"].ne("binding")]
+    for rows, rhythm in bursts(removed.loc[old(removed, found.spans)], found.spans, FEW):
+        told.append(_named(rows, rhythm, removed, held, found.spans, known))
+    told += _waves(found)
+    return list(_once(told))
+
+
+def old(rows: pd.DataFrame, spans: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which removals took a key that had been there for a while: not one that was written within ``YOUNG`` seconds
+    before, or a quarter of the time that the witness speaks of where that is less. A key that the stream does not show
+    written may be as young only at its beginning. Whoever names five keys in one command waited for none of them.
+    """
+    by = spans.set_index("stream")
+    begin = by["begin"].reindex(rows["stream"]).to_numpy(dtype=np.int64)
+    length = by["end"].reindex(rows["stream"]).to_numpy(dtype=np.int64) - begin
+    young = np.minimum(YOUNG * MICRO, length // 4)
+    at, written = rows["at"].to_numpy(dtype=np.int64), rows["written"].to_numpy(dtype=np.int64)
+    found: NDArray[np.bool_] = at - np.where(written == NONE, begin, written) >= young
+    return found | rows.groupby("label")["key"].transform("size").ge(FEW).to_numpy(dtype=bool)
+
+
+def bursts(rows: pd.DataFrame, spans: pd.DataFrame, few: int) -> Iterator[tuple[pd.DataFrame, float]]:
+    """What of each kind of key (by stream, database, and what it begins with) stands out from that kind's own rhythm:
+    its rows, and how many the rhythm has in such a time. Bins of ten seconds to an hour are looked at, a burst is told
+    in the narrowest.
+    """
+    by = spans.set_index("stream")
+    groups = list(rows.groupby(["stream", "db", "stem", "family"], observed=True, dropna=False, sort=False))
+    bins = {name: max(int((span.end - span.begin) / MICRO), 1) for name, span in by.iterrows()}
+    looked = sum(bins[name[0]] / width for name, _ in groups for width in _WIDTHS)
+    for (stream, *_), mine in groups:
+        if len(mine) < few:
+            continue
+        begin = int(by.loc[stream, "begin"])
+        seconds = (mine["at"].to_numpy(dtype=np.int64) - begin) / MICRO
+        taken = np.zeros(len(mine), bool)
+        for width in _WIDTHS:
+            whole = binned(seconds, width, bins[stream])
+            for place, rhythm in _standing_out(whole, few, int(looked)):
+                inside = (seconds // width).astype(np.int64) == place
+                if not taken[inside].any():
+                    # A burst on the edge of two bins is one.
+                    taken |= np.abs((seconds // width).astype(np.int64) - place) <= 1
+                    yield mine.loc[_near(seconds, inside, width)], rhythm
+
+
+def _standing_out(bins: Bins, few: int, looked: int) -> Iterator[tuple[int, float]]:
+    chosen = bins.places[bins.counts >= max(few, flat(bins))]
+    if not len(chosen):
+        return
+    rhythm, largest = expected(bins, chosen)
+    counts = bins.counts[np.searchsorted(bins.places, chosen)]
+    order = np.argsort(-counts, kind="stable")
+    for place, usual, most, seen in zip(chosen[order], rhythm[order], largest[order], counts[order], strict=True):
+        if seen < max(few, TIMES_MORE * usual, LARGEST_MORE * most):
+            continue
+        mean = max(float(usual), (int(bins.counts.sum()) - int(seen) + 0.5) / bins.whole)
+        if surprise(int(seen), mean, dispersion(bins, int(place)), looked) <= SURPRISE:
+            yield int(place), float(usual)
+
+
+def _near(seconds: NDArray[np.float64], inside: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Those of a bin, and those beside it that follow without a pause."""
+    first, last = seconds[inside].min(), seconds[inside].max()
+    pause = min(width, 60)
+    for at in np.sort(seconds[seconds > last]):
+        if at - last > pause:
+            break
+        last = at
+    for at in -np.sort(-seconds[seconds < first]):
+        if first - at > pause:
+            break
+        first = at
+    return (seconds >= first) & (seconds <= last)
+
+
+def _named(
+    burst: pd.DataFrame, rhythm: float, removed: pd.DataFrame, held: Held, spans: pd.DataFrame, known: Known
+) -> Pattern:
+    """The pattern of a burst of removals by clients."""
+    one = burst.iloc[0]
+    stream, db, stem, family = one["stream"], one["db"], str(one["stem"]), str(one["family"])
+    number = None if pd.isna(db) else int(db)
+    first, last = int(burst["at"].min()), int(burst["at"].max())
+    alike = removed["stream"].eq(stream) & removed["stem"].eq(stem)
+    alike &= removed["db"].isna() if number is None else removed["db"].eq(number).fillna(False)
+    whole = removed.loc[(alike & removed["at"].between(first, last)).to_numpy(dtype=bool)].drop_duplicates("key")
+    there = held.before(stream, int(whole["label"].min()), number)
+    there = there.loc[there["key"].str.startswith(stem)]
+    spared = ~there["key"].isin(whole["key"]).to_numpy(dtype=bool)
+    gone, left = len(whole), int(spared.sum())
+    unseen = gone - int((~spared).sum())
+    extent, order = _extent(there["label"].to_numpy(dtype=np.int64), ~spared, unseen, gone, left)
+    share = gone / (gone + left)
+    name = pattern_of(extent, order, (family,), witness="commands", share=share)
+    of = max(gone + left, known.held.get((number if number is not None else -1, family), 0))
+    large = gone >= LEAST_SHARE * of
+    removal, why = _alarming(name, whole, there, spared, removed.loc[alike.to_numpy(dtype=bool)], spans, known, family)
+    since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (first, last))
+    clients = [str(client) for client in whole["client"].unique() if client and client != "nan"]
+    verbs = whole["verb"].value_counts().index
+    says = f"{listed([str(verb) for verb in verbs])} removed {kind(family, gone)}"
+    says += f" that begin with “{stem}”" if family == "other" and stem else ""
+    says += f" of {'DB ' + str(number) if number is not None else 'a database that is not told'}"
+    says += (
+        f" from {stamp(since)} to {stamp(until)}" if until - since >= pd.Timedelta(seconds=1) else f" at {stamp(since)}"
+    )
+    says += f", by {listed(clients)}" if clients else ""
+    says += f"; {left:,} of that kind {'is' if left == 1 else 'are'} seen to stay" if left else ""
+    says += (
+        f"; the rhythm of that kind has {rhythm:.3g} in such a time"
+        if rhythm
+        else "; at other times none are removed so"
+    )
+    says += f"{why}."
+    strength = "likely" if not whole["known"].any() or whole["or_by"].eq("eviction").any() else "shown"
+    return Pattern(
+        name, "commands", says, str(one["server"]), number, (family,), since, until, gone, of, rhythm,
+        strength if removal and large else "hint" if removal else strength, removal and large,
+    )  # fmt: skip
+
+
+def _extent(labels: NDArray[np.int64], went: NDArray[np.bool_], unseen: int, gone: int, left: int) -> tuple[str, str]:
+    """Extent and order of what went, among what the stream shows written; what was there before it is the oldest."""
+    if nearly_all(gone, left):
+        return "one prefix", ""
+    if unseen and not went.any():
+        return "one age", "age"
+    run = run_of(np.append(labels, np.full(unseen, -1)), np.append(went, np.ones(unseen, bool)))
+    if run is None:
+        return "scattered", ""
+    return "one age", {"oldest": "age", "newest": "newest", "middle": ""}[run.place]
+
+
+def _alarming(
+    name: str,
+    whole: pd.DataFrame,
+    there: pd.DataFrame,
+    spared: NDArray[np.bool_],
+    alike: pd.DataFrame,
+    spans: pd.DataFrame,
+    known: Known,
+    family: str,
+) -> tuple[bool, str]:
+    """Whether a burst took what should have stayed, and what to say of it: results have an expiry of their own; what
+    else there is may be removed by a clean-up, once it is old.
+    """
+    if family in _OWN:
+        return True, ""
+    begin = int(spans.set_index("stream").loc[whole["stream"].iloc[0], "begin"])
+    ages = _ages(whole, known, begin)
+    seen = ages.notna().to_numpy()
+    newest_too = int((~spared).sum()) >= FEW and nearly_all(int((~spared).sum()), int(spared.sum()))
+    if family not in _RECORDS:
+        many = len(whole) >= FEW_OTHER and newest_too
+        return (
+            many,
+            "" if many else "; what such keys are for is not known, so that they should have stayed is not said",
+        )
+    usual = _usual_age(whole, alike, known, begin)
+    if usual is None:
+        young = newest_too and bool((ages[seen] < YOUNG).any())
+        return young, "" if young else "; at what age such records are removed otherwise is not known"
+    too_young = int((ages[seen] < usual / 2).sum())
+    if too_young >= FEW and too_young * 10 >= len(whole):
+        return True, f"; {too_young:,} of them were younger than half of {duration(usual)}, to which they are kept else"
+    return False, f"; such records are kept for {duration(usual)} at other times too, so a clean-up by age explains it"
+
+
+def _ages(rows: pd.DataFrame, known: Known, begin: int) -> pd.Series:
+    """Age in seconds of each key when it went: by its record, else by its writing; missing where neither is told."""
+    made = pd.to_datetime(rows["key"].map(known.made), utc=True).astype("datetime64[us, UTC]")
+    written = rows["written"].to_numpy(dtype=np.int64)
+    from_made = (pd.to_datetime(rows["at"], unit="us", utc=True) - made).dt.total_seconds()
+    from_written = pd.Series((rows["at"].to_numpy(dtype=np.int64) - written) / MICRO, rows.index).mask(written == NONE)
+    return from_made.fillna(from_written)
+
+
+def _usual_age(whole: pd.DataFrame, alike: pd.DataFrame, known: Known, begin: int) -> float | None:
+    """To what age records of a kind are kept at the least: the youngest removed at other times, but one in fifty;
+    without such, the oldest that a snapshot held, less the day between two clean-ups. None where neither tells it.
+    """
+    first, last = whole["at"].min(), whole["at"].max()
+    others = alike.loc[(alike["at"] < first - YOUNG * MICRO) | (alike["at"] > last + YOUNG * MICRO)]
+    if len(others) >= FEW:
+        ages = _ages(others, known, begin).to_numpy()
+        least = (others["at"].to_numpy(dtype=np.int64) - begin) / MICRO
+        return float(np.quantile(np.where(np.isnan(ages), least, ages), 0.02))
+    kept = (known.oldest or 0.0) - DAY
+    return kept if kept > 0 else None
+
+
+def _evictions(found: Removals, held: Held) -> Iterator[Pattern]:
+    """What was evicted, of each server by the witness that shows most of it."""
+    rows = found.rows.loc[found.rows["by"].eq("eviction")]
+    for server, mine in rows.groupby("server", observed=True):
+        stream = mine["stream"].value_counts().index[0]
+        mine = mine.loc[mine["stream"].eq(stream)]
+        if len(mine) < FEW:
+            continue
+        families = mine["family"].value_counts()
+        since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (mine["at"].min(), mine["at"].max()))
+        sure = mine["witness"].iloc[0] == "keyspace log"
+        left = len(held.before(stream, int(mine["label"].max()) + 1, None))
+        counted = listed([kind(str(name), int(many)) for name, many in families.items()])
+        says = (
+            f"{count(len(mine), 'key')} {'were' if sure else 'were likelier than not'} evicted from {stamp(since)} to "
+        )
+        says += f"{stamp(until)}: {counted}."
+        dbs = mine["db"].dropna().unique()
+        yield Pattern(
+            "eviction", "commands", says, str(server), int(dbs[0]) if len(dbs) == 1 else None, tuple(families.index),
+            since, until, len(mine), len(mine) + left, 0.0, "shown" if sure else "likely", True,
+        )  # fmt: skip
+
+
+def _waves(found: Removals) -> Iterator[Pattern]:
+    """Keys of a kind that expired together: because they had been written together, or for an expiry set for all."""
+    rows = found.rows.loc[found.rows["by"].eq("expiry")]
+    for mine, rhythm in bursts(rows, found.spans, FEW_EXPIRED):
+        due, written = mine["due"].to_numpy(dtype=np.int64), mine["written"].to_numpy(dtype=np.int64)
+        one, known = mine.iloc[0], written != NONE
+        group = rows.loc[rows["stream"].eq(one["stream"]) & rows["stem"].eq(one["stem"])]
+        name, why = mirrored(due[due != NONE], _written(written, due, group))
+        if not name:
+            continue
+        since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (mine["at"].min(), mine["at"].max()))
+        family, number = str(one["family"]), None if pd.isna(one["db"]) else int(one["db"])
+        says = f"{kind(family, len(mine))} expired from {stamp(since)} to {stamp(until)}, each at its own expiry{why}."
+        yield Pattern(
+            name, "commands", says, str(one["server"]), number, (family,), since, until, len(mine), None, rhythm,
+            "shown" if known.all() else "likely",
+        )  # fmt: skip
+
+
+def _written(written: NDArray[np.int64], due: NDArray[np.int64], group: pd.DataFrame) -> NDArray[np.int64]:
+    """When they had been written: as the stream shows, else by the time to live that most of the kind have."""
+    lives = (group["due"] - group["written"]).loc[group["due"].ne(NONE) & group["written"].ne(NONE)] // MICRO
+    if len(lives):
+        written = np.where((written == NONE) & (due != NONE), due - int(lives.mode().iloc[0]) * MICRO, written)
+    return written[written != NONE]
+
+
+def mirrored(due: NDArray[np.int64], written: NDArray[np.int64]) -> tuple[str, str]:
+    """What a burst of expiries is called, from the times at which its keys were due and had been written (microseconds;
+    only those known), and what to say of it: nothing where they were not due together, for then the server was late.
+    """
+    if len(due) < FEW_EXPIRED:
+        return "", ""
+    spread = _spread(due)
+    if spread > _WIDTHS[2] * MICRO:
+        return "", ""
+    if len(written) < FEW_EXPIRED:
+        return "expiry wave", ", and all were due then; when they had been written is not shown"
+    if _spread(written) <= 3 * max(spread, _WIDTHS[1] * MICRO):
+        first = pd.Timestamp(int(written.min()), unit="us", tz="UTC")
+        return "stampede", f", as they had been written together from {stamp(first)} on"
+    return "expiry wave", f", though they had been written over {duration(_spread(written) / MICRO)}"
+
+
+def _spread(times: NDArray[np.int64]) -> float:
+    low, high = np.quantile(times, [0.05, 0.95])
+    return float(high - low)
+
+
+def _once(told: Iterable[Pattern]) -> Iterator[Pattern]:
+    """Without what another witness tells of the same: the larger of two that overlap in time is kept."""
+    slack, kept = pd.Timedelta(seconds=120), list[Pattern]()
+    for one in sorted(told, key=lambda row: (row.strength != "shown", -(row.gone or 0))):
+        same = [
+            by for by in kept
+            if (by.pattern, by.server, by.families) == (one.pattern, one.server, one.families)
+            and (by.db is None or one.db is None or by.db == one.db)
+            and by.since is not None and one.since is not None and by.until is not None and one.until is not None
+            and by.since - slack <= one.until and one.since - slack <= by.until
+        ]  # fmt: skip
+        if not same:
+            kept.append(one)
+    yield from kept[:_MOST]

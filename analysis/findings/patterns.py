@@ -1,0 +1,159 @@
+"""Every pattern of a case, by every witness it has, and what was looked at where none was found.
+
+In: the frames of a case. Out: ``Patterns``: the frame of patterns, its sentence, and the tables behind the charts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.findings.bursts import YOUNG, command_patterns, known_of
+from analysis.findings.finished import finished, finished_by_hour, log_patterns
+from analysis.findings.gaps import gap_patterns
+from analysis.findings.pairs import SCATTERED, pair_patterns
+from analysis.findings.removed import Removals, removals
+from analysis.findings.rhythm import TIMES_MORE
+from analysis.findings.scope.between import comparable, storing_times
+from analysis.findings.scope.cohort import last_sound
+from analysis.findings.scope.extents import FEW
+from analysis.findings.told import Pattern, patterns_frame
+from analysis.findings.words import count, duration, percent, stamp
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """``table``: as ``told.patterns_frame``. ``removed``: every removal that commands show. ``ended``: tasks that
+    workers logged as ended (``finished.finished``); ``by_hour``: the same, counted.
+    """
+
+    table: pd.DataFrame
+    removed: Removals
+    ended: pd.DataFrame
+    by_hour: pd.DataFrame
+
+
+def patterns_of_case(
+    keys: pd.DataFrame,
+    tasks: pd.DataFrame,
+    jobs: pd.DataFrame,
+    shots: pd.DataFrame,
+    changes: pd.DataFrame,
+    commands: pd.DataFrame,
+    events: pd.DataFrame,
+    retention_seconds: int,
+) -> Patterns:
+    """The patterns of a case; a row ``nothing`` for each witness that looked and found none."""
+    removed = removals(commands, keys)
+    stored = storing_times(tasks, jobs)
+    told = _or_nothing(command_patterns(removed, commands, known_of(keys, jobs, shots)), _commands(commands, removed))
+    told += _or_nothing(pair_patterns(keys, changes, shots, stored, _names(tasks, events)), _snapshots(keys, shots))
+    ended = finished(tasks, events, shots, retention_seconds)
+    shot = last_sound(shots)
+    until = shot["taken_at"].min() if len(shot) else None
+    left = stored.loc[stored["snapshot"].isin(shot["snapshot"]), "at"].dropna()
+    told += _or_nothing(log_patterns(ended, shots, left), _logs(ended, until))
+    if not len(comparable(shots)):
+        own = tasks.loc[tasks["stored_from"].ne("expiry") & tasks["stored_at"].notna()]
+        held = _own_times(own, jobs, shots)
+        told += _or_nothing(gap_patterns(held), _alone(held))
+    return Patterns(patterns_frame(told), removed, ended, finished_by_hour(ended, until))
+
+
+def _or_nothing(found: list[Pattern], nothing: Pattern | None) -> list[Pattern]:
+    return found or ([nothing] if nothing else [])
+
+
+def _names(tasks: pd.DataFrame, events: pd.DataFrame) -> pd.Series:
+    """The name of each task, by its ID."""
+    told = [rows[["task_id", "name"]].dropna().astype("str") for rows in (tasks, events)]
+    return pd.concat(told).drop_duplicates("task_id", keep="last").set_index("task_id")["name"]
+
+
+def _own_times(tasks: pd.DataFrame, jobs: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
+    latest = shots.loc[shots["latest"], "snapshot"]
+    results = tasks[["server", "snapshot", "db", "stored_at"]].set_axis(["server", "snapshot", "db", "at"], axis=1)
+    records = jobs[["server", "snapshot", "db", "created_at"]].set_axis(["server", "snapshot", "db", "at"], axis=1)
+    parts = [
+        rows.astype({"server": "str", "snapshot": "str"}).assign(family=family)
+        for rows, family in ((results, "result"), (records, "job"))
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    return found.loc[found["snapshot"].isin(latest) & found["at"].notna()]
+
+
+def _commands(commands: pd.DataFrame, removed: Removals) -> Pattern | None:
+    if not len(commands):
+        return None
+    rows = removed.rows
+    spans = removed.spans
+    since, until = (pd.Timestamp(int(at), unit="us", tz="UTC") for at in (spans["begin"].min(), spans["end"].max()))
+    client, expired = int(rows["by"].eq("client").sum()), int(rows["by"].eq("expiry").sum())
+    says = (
+        f"{count(len(commands), 'command')} from {stamp(since)} to {stamp(until)} were looked at: "
+        f"{count(client, 'key was', 'keys were')} removed by clients and {count(expired, 'key')} by their own expiry. "
+        f"{FEW} keys of a kind, removed together later than {duration(YOUNG)} after they were written and "
+        f"{TIMES_MORE:g} times as many as at any like time, would have shown."
+    )
+    return Pattern("nothing", "commands", says, since=since, until=until, of=len(rows), strength="shown")
+
+
+def _snapshots(keys: pd.DataFrame, shots: pd.DataFrame) -> Pattern | None:
+    pairs = comparable(shots)
+    if not len(pairs):
+        return None
+    sound = pairs.loc[pairs["sound"]]
+    if not len(sound):
+        says = (
+            "No two snapshots can be set beside each other: which came first, or what the later one held, is not known."
+        )
+        return Pattern("nothing", "snapshots", says, strength="hint")
+    held = int(keys["snapshot"].isin(sound["before"]).sum())
+    says = (
+        f"{count(held, 'key')} were looked for in the next snapshot, {count(len(sound), 'pair')} from "
+        f"{stamp(sound['since'].min())} to {stamp(sound['until'].max())}. {FEW} keys of one age, name or beginning, or "
+        f"{percent(SCATTERED)} of a kind, gone before they were due, would have shown."
+    )
+    return Pattern(
+        "nothing", "snapshots", says, since=sound["since"].min(), until=sound["until"].max(), of=held, strength="likely"
+    )
+
+
+def _logs(ended: pd.DataFrame, until: pd.Timestamp | None) -> Pattern | None:
+    if not len(ended) or until is None:
+        return None
+    judged = ended["storing"] & (ended["due_at"].isna() | (ended["due_at"] > until))
+    mine = ended.loc[judged]
+    if not len(mine) and not ended["held"].any():
+        says = (
+            f"Of {count(len(ended), 'task')} that workers logged as ended none has a result in the last snapshot, "
+            "whatever its name: that any was ever stored is not shown, so a removal is neither."
+        )
+        return Pattern("nothing", "logs", says, strength="hint")
+    if not len(mine):
+        says = f"None of {count(len(ended), 'task')} that workers logged as ended should have a result still."
+        return Pattern("nothing", "logs", says, strength="hint")
+    missing = int((~mine["held"]).sum())
+    says = (
+        f"Of {count(len(mine), 'task')} that ended from {stamp(mine['at'].min())} to {stamp(mine['at'].max())} and "
+        f"should have a result still, {missing or 'none'} {'has' if missing == 1 else 'have'} none"
+        f"{', and not those of one time' if missing else ''}. {FEW} missing of one range of time would have shown."
+    )
+    return Pattern(
+        "nothing", "logs", says, since=mine["at"].min(), until=mine["at"].max(), gone=missing, of=len(mine),
+        strength="likely",
+    )  # fmt: skip
+
+
+def _alone(held: pd.DataFrame) -> Pattern | None:
+    if not len(held):
+        return None
+    says = (
+        f"The times of storing of {count(len(held), 'key')}, from {stamp(held['at'].min())} to "
+        f"{stamp(held['at'].max())}, have no gap that the rhythm of the work would not make. What was removed leaves "
+        "no trace in one snapshot unless it was all of one time."
+    )
+    return Pattern(
+        "nothing", "one snapshot", says, since=held["at"].min(), until=held["at"].max(), of=len(held), strength="hint"
+    )

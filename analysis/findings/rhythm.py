@@ -1,0 +1,111 @@
+"""The case's own rhythm: how many of something a time of day, and a cron minute, usually have; and what is beyond it.
+
+In: numbers in bins of time. Out: what the same times of other days and hours had, and how surprising a number is beside
+that. Never a constant rate alone: work has days, weeks and schedules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DAY, HOUR = 86_400, 3_600
+
+TIMES_MORE = 3.0
+"""So many times what its own rhythm has is a pattern: less is what busy and slow days differ by."""
+
+LARGEST_MORE = 2.0
+"""And so many times the largest number that the same kind has at any other time."""
+
+SURPRISE = 1e-3
+"""The chance, over all bins that were looked at, that the rhythm itself made such a number."""
+
+# Numbers of work are never as even as Poisson's: at best their variance is the mean and so much of its square.
+_LEAST_DISPERSION, _MOST_DISPERSION = 0.3, 5.0
+
+
+@dataclass(frozen=True)
+class Bins:
+    """How many fell into each bin of time that has any: ``places`` (numbers of bins, rising), ``counts``, ``width`` in
+    seconds, and ``whole``: how many bins the time that was looked at has.
+    """
+
+    places: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    width: int
+    whole: int
+
+
+def binned(seconds: NDArray[np.float64], width: int, length: float) -> Bins:
+    """Times in seconds since the beginning of what was looked at, which is ``length`` long, in bins of ``width``."""
+    places, counts = np.unique((seconds // width).astype(np.int64), return_counts=True)
+    last = int(places[-1]) + 1 if len(places) else 1
+    return Bins(places, counts.astype(np.int64), width, max(last, int(np.ceil(length / width)), 1))
+
+
+def expected(bins: Bins, chosen: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Of the ``chosen`` bins (numbers as in ``places``): what the rhythm has there, and the largest number of any bin
+    that is not beside it.
+
+    The rhythm is the largest of: the mean of all other bins, the most at the same time of any other day, and, in bins
+    of ten minutes and less, the most at the same minute of any other hour.
+    """
+    total, number = int(bins.counts.sum()), max(bins.whole - 3, 1)
+    rhythm = np.maximum((total - _around(bins, chosen).sum(axis=0)) / number, 0.0)
+    for period in (DAY, HOUR):
+        step = period // bins.width
+        if step < 6:
+            continue
+        for shift in range(step, bins.whole, step):
+            for places in (chosen + shift, chosen - shift):
+                rhythm = np.maximum(rhythm, _around(bins, places).max(axis=0))
+    return rhythm, _largest_elsewhere(bins, chosen)
+
+
+def flat(bins: Bins) -> float:
+    """The mean of all bins."""
+    return float(bins.counts.sum() / bins.whole)
+
+
+def _around(bins: Bins, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many fell into each of these bins and the two beside it: three rows."""
+    rows = []
+    for wanted in (places - 1, places, places + 1):
+        at = np.searchsorted(bins.places, wanted).clip(max=len(bins.places) - 1)
+        rows.append(np.where(bins.places[at] == wanted, bins.counts[at], 0))
+    return np.array(rows)
+
+
+def _largest_elsewhere(bins: Bins, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    # Of the six largest, one is not beside a given bin.
+    order = np.argsort(-bins.counts, kind="stable")[:6]
+    found = np.zeros(len(chosen), np.int64)
+    for place in order[::-1]:
+        apart = np.abs(chosen - bins.places[place]) > 2
+        found[apart] = np.maximum(found[apart], bins.counts[place])
+    return found
+
+
+def dispersion(bins: Bins, but: int) -> float:
+    """How far numbers of one kind vary beyond chance, in all bins but one and those beside it: (variance − mean) /
+    mean², within bounds.
+    """
+    apart = np.abs(bins.places - but) > 2
+    counts, whole = bins.counts[apart].astype(float), max(bins.whole - 3, 1)
+    mean = counts.sum() / whole
+    if not mean:
+        return _LEAST_DISPERSION
+    variance = float((counts**2).sum() / whole - mean**2)
+    return float(np.clip((variance - mean) / mean**2, _LEAST_DISPERSION, _MOST_DISPERSION))
+
+
+def surprise(seen: int, rhythm: float, spread: float, looked: int) -> float:
+    """The chance of so many or more where ``rhythm`` is usual, in any of ``looked`` bins: a negative binomial, whose
+    variance is the mean and ``spread`` of its square (scipy.stats.nbinom).
+    """
+    from scipy.stats import nbinom
+
+    size = 1 / spread
+    return float(min(1.0, looked * nbinom.sf(seen - 1, size, size / (size + max(rhythm, 1e-6)))))
