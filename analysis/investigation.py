@@ -23,6 +23,7 @@ from analysis.findings.causes import CAUSES
 from analysis.findings.conclude import conclude
 from analysis.findings.inventory import known_tasks
 from analysis.findings.rules.coded import code_about
+from analysis.findings.survival import SurvivalFindings, survival_findings
 from analysis.findings.telling.advice import DECIDES, gaps
 from analysis.findings.timeline import timeline
 from analysis.findings.traces import known_ids, whole_id
@@ -30,6 +31,7 @@ from analysis.findings.ttl import TtlFindings, retention, ttl_findings
 from analysis.findings.verdict import Gap, Verdict
 from analysis.findings.view import Registered, View
 from analysis.frames import frame, words_in
+from analysis.recordings import recordings
 from analysis.recovery import Copy, copies
 
 _MOST_MESSAGES = 100_000
@@ -112,6 +114,12 @@ def find_bulk(case: Case) -> BulkFindings:
 def find_ttl(case: Case) -> TtlFindings:
     """The TTLs of a case."""
     return ttl_findings(case.keys, case.tasks, case.jobs, looks(case.evidence), case.settings)
+
+
+def find_survival(case: Case) -> SurvivalFindings:
+    """What of a case went before its expiry: shares between snapshots, and curves by age."""
+    found, reasons = recordings(case)
+    return survival_findings(case.keys, case.tasks, case.jobs, looks(case.evidence), case.changes, found, reasons)
 
 
 def case_gaps(case: Case) -> tuple[Gap, ...]:

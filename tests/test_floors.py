@@ -17,7 +17,7 @@ FLOORS = (
     {"celery"},
     {"settings", "streams"},
     {"case", "findings"},
-    {"recovery"},
+    {"recordings", "recovery"},
     {"investigation"},
     {"report"},
     {"cli"},

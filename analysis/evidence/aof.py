@@ -101,6 +101,11 @@ class CommandFile:
             return False
         return all(_same_ends(one.buffer, two.buffer) for one, two in pairs)
 
+    @property
+    def current(self) -> frozenset[str]:
+        """Sources of the parts that a server would load; what the others hold, history, is older than the base."""
+        return frozenset(part.source for part in self._parts if part.type != HISTORY)
+
     def content(self, payload_at: int) -> bytes:
         """The content that a command wrote or took away (column ``payload_at``). Raises ValueUnreadable."""
         return self._read(int(payload_at))

@@ -43,6 +43,11 @@ class Replayed:
     _base: Snapshot | None = field(repr=False)
     _bytes_of: Callable[[Any], bytes] = field(repr=False)
 
+    @property
+    def base(self) -> Snapshot | None:
+        """The snapshot that the file begins with: the keys that were there before its first command."""
+        return self._base
+
     def value(self, offset: int) -> Value:
         """As ``rdb.Snapshot.value``. Raises ValueUnreadable."""
         held = self._held.get(int(offset))
