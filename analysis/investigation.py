@@ -18,7 +18,7 @@ from analysis.case import Case
 from analysis.celery.messages import calls, sent_messages
 from analysis.celery.results import body_of
 from analysis.evidence.rdb_values import ValueUnreadable
-from analysis.findings.bulk import BulkFindings, bulk_findings, looks
+from analysis.findings.bulk import BulkFindings, bulk_findings, in_latest, looks
 from analysis.findings.causes import CAUSES
 from analysis.findings.conclude import conclude
 from analysis.findings.inventory import known_tasks
@@ -27,7 +27,7 @@ from analysis.findings.survival import SurvivalFindings, survival_findings
 from analysis.findings.telling.advice import DECIDES, gaps
 from analysis.findings.timeline import timeline
 from analysis.findings.traces import known_ids, whole_id
-from analysis.findings.ttl import TtlFindings, retention, ttl_findings
+from analysis.findings.ttl import TtlFindings, retention, retention_table, ttl_findings
 from analysis.findings.verdict import Gap, Verdict
 from analysis.findings.view import Registered, View
 from analysis.frames import frame, words_in
@@ -64,8 +64,15 @@ class Investigation:
 
     @cached_property
     def retention(self) -> pd.DataFrame:
-        """Retention as stated and as observed (``ttl.retention_table``), of the whole case."""
-        return find_ttl(self.case).retention
+        """Retention as stated and as observed (``ttl.retention.retention_table``), of the whole case."""
+        case, shots = self.case, looks(self.case.evidence)
+        jobs = case.settings.jobs
+        return retention_table(
+            in_latest(case.tasks, shots),
+            case.settings.result_expires,
+            in_latest(case.jobs, shots),
+            jobs.expires if jobs else None,
+        )
 
     @cached_property
     def code(self) -> pd.DataFrame:
@@ -113,7 +120,19 @@ def find_bulk(case: Case) -> BulkFindings:
 
 def find_ttl(case: Case) -> TtlFindings:
     """The TTLs of a case."""
-    return ttl_findings(case.keys, case.tasks, case.jobs, looks(case.evidence), case.settings)
+    return ttl_findings(
+        case.keys,
+        case.tasks,
+        case.jobs,
+        looks(case.evidence),
+        case.settings,
+        events=case.events,
+        commands=case.commands,
+        cleanup=case.cleanup,
+        servers=case.servers,
+        config=case.config,
+        evidence=case.evidence,
+    )
 
 
 def find_survival(case: Case) -> SurvivalFindings:

@@ -14,9 +14,8 @@ import pandas as pd
 from analysis.case import Case
 from analysis.findings.bulk import BulkFindings
 from analysis.findings.causes import title
-from analysis.findings.ttl import TtlFindings
 from analysis.findings.verdict import Verdict
-from analysis.findings.words import count, duration, listed, lower_first, percent, stamp
+from analysis.findings.words import count, listed, lower_first, percent, stamp
 from analysis.redact import shorten
 from analysis.report.closing import about as about
 from analysis.report.closing import appendix as appendix
@@ -230,33 +229,6 @@ def bulk_families(found: BulkFindings) -> Html:
 def bulk_gone(found: BulkFindings) -> Html:
     """What went between two snapshots."""
     return _gone(found)
-
-
-def ttl_quantiles(found: TtlFindings) -> Html:
-    """Remaining TTL by family."""
-    columns = {
-        "family": "Family",
-        "keys": "Keys",
-        "without_ttl": "No TTL",
-        "past_expiry": "Past expiry",
-        "min": "Shortest left",
-        "p25": "25 %",
-        "median": "Median",
-        "p75": "75 %",
-        "max": "Longest left",
-    }
-    quantiles = found.quantiles.copy()
-    for name in ("min", "p25", "median", "p75", "max"):
-        quantiles[name] = [duration(value) if pd.notna(value) else None for value in found.quantiles[name]]
-    empty = "There is no key in the evidence."
-    return table(quantiles, label="Remaining TTL by family", columns=columns, empty=empty)
-
-
-def endless(found: TtlFindings) -> Html:
-    """Result keys without a TTL."""
-    columns = {"db": "Database", "key": "Key", "family": "Family"}
-    rows = found.endless.assign(db=["DB " + str(db) for db in found.endless["db"]])
-    return table(rows, label="Results without a TTL", columns=columns, empty="Every result held has a TTL.")
 
 
 def headline(text: str) -> Html:

@@ -1,18 +1,14 @@
-"""TTLs and what went between snapshots: figures checked by hand, and sentences that claim no more than they show."""
+"""What went between snapshots: figures checked by hand, and sentences that claim no more than they show."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pandas as pd
-import pytest
 
-from analysis.celery.jobs import JobsSettings
 from analysis.findings.bulk import bulk_findings, gone_between, looks
-from analysis.findings.ttl import NONE, PAST, remaining_bins, retention, ttl_findings
 from analysis.frames import frame
-from analysis.settings import Settings
-from tests.findings.cases import at, result, snapshot
+from tests.findings.cases import at, snapshot
 
 
 def key(shot: str, name: str, *, expires: float | None = 100, family: str = "result", db: int = 2) -> dict[str, Any]:
@@ -22,66 +18,6 @@ def key(shot: str, name: str, *, expires: float | None = 100, family: str = "res
 
 def shots(*rows: dict[str, Any]) -> pd.DataFrame:
     return looks(frame("evidence", rows))
-
-
-def test_bins_count_past_expiry_and_no_ttl_apart():
-    keys = frame(
-        "keys",
-        [
-            key("a.rdb", "past", expires=-5),
-            key("a.rdb", "minute", expires=59),
-            key("a.rdb", "hour", expires=3599),
-            key("a.rdb", "years", expires=1e9),
-            key("a.rdb", "never", expires=None),
-        ],
-    )
-    counted = remaining_bins(keys, {"a.rdb": at(0)}).set_index("bin")["keys"].to_dict()
-    assert counted == {PAST: 1, "under 1 min": 1, "under 1 h": 1, "1 year or more": 1, NONE: 1}
-
-
-def test_a_snapshot_without_a_time_has_no_remaining_ttl():
-    counted = remaining_bins(frame("keys", [key("a.rdb", "x")]), {"a.rdb": pd.NaT}).set_index("bin")["keys"].to_dict()
-    assert counted == {"snapshot without a time": 1}
-
-
-@pytest.mark.parametrize(
-    ("lives", "stated", "seconds", "certainty"),
-    [
-        ([3600, 3600, 3600.4], None, 3600, "observed"),
-        ([3600, 3600, 60], 86400, 86400, "stated"),
-        ([1, 100, 10_000, 77_777], None, 86400, "assumed"),
-        ([], None, 86400, "assumed"),
-        ([None, None], None, 0, "observed"),
-        ([3600, 3600], 0, 0, "stated"),
-    ],
-)
-def test_retention_is_stated_else_observed_else_assumed(lives, stated, seconds, certainty):
-    tasks = frame("tasks", [result("a.rdb", task_id=str(i), expires=life) for i, life in enumerate(lives)])
-    kept = retention(tasks, stated)
-    assert (kept.seconds, kept.certainty) == (seconds, certainty)
-
-
-def test_an_expiry_never_measures_the_retention_it_was_used_to_derive():
-    derived = {"stored_at": at(0), "stored_from": "expiry", "date_done": None}
-    tasks = frame("tasks", [result("a.rdb", expires=3600, **derived)])
-    assert retention(tasks, None).certainty == "assumed"
-
-
-def test_the_ttl_report_compares_what_is_stated_with_what_is_observed():
-    tasks = frame("tasks", [result("a.rdb", task_id=str(i), expires=life) for i, life in enumerate([3600, 3600, 60])])
-    keys = frame("keys", [key("a.rdb", "k", expires=None), key("a.rdb", "j", expires=100)])
-    found = ttl_findings(keys, tasks, frame("jobs"), shots(snapshot("a.rdb", 0)), Settings(result_expires=3600))
-    assert "1 result lives otherwise: 60 s" in found.retention["says"].iloc[0]
-    assert list(found.endless["key"]) == ["k"]
-    assert found.headline.startswith("Of 2 keys held, 1 has a TTL and 1 has none")
-    assert "1 result has no TTL" in found.headline
-
-
-def test_job_records_stand_in_the_retention_table_when_they_are_stated():
-    stated = Settings(jobs=JobsSettings("job:{id}", None, 0))
-    found = ttl_findings(frame("keys"), frame("tasks"), frame("jobs"), shots(), stated)
-    row = found.retention.set_index("what").loc["job records"]
-    assert (row["stated"], row["observed"]) == ("kept until removed", "no record left to observe")
 
 
 def test_one_snapshot_cannot_show_a_bulk_removal_and_says_so():

@@ -1,0 +1,227 @@
+"""The parts of the report on TTLs: each table with its finding, and retention as text that can be copied.
+
+In: ``findings.ttl``. Out: parts of a page. Decides what is shown and in which words, never what is true.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.findings.ttl import TtlFindings
+from analysis.findings.ttl.endless import MOST_ENDLESS
+from analysis.findings.ttl.force import MOST_DEVIATIONS
+from analysis.findings.ttl.forecast import BEYOND, IN_MEMORY, over_families
+from analysis.findings.ttl.policies import HEADINGS
+from analysis.findings.ttl.written import ASSUMES
+from analysis.findings.words import count, duration, listed, on, stamp
+from analysis.report.html import Html, render, said, sentence, table, together
+
+_MOST_HOURS = 48
+_LONGEST_MARKDOWN = 40_000
+# In one table they would be wider than a page.
+_KEPT, _ENDS = ("family", "what", "keys", "stated", "observed", "deviating"), ("family", "deleted_by", "look_back")
+_QUANTILES = {
+    "min": "Shortest left",
+    "p05": "5 %",
+    "p25": "25 %",
+    "median": "Median",
+    "p75": "75 %",
+    "p95": "95 %",
+    "max": "Longest left",
+}
+
+
+def taken(found: TtlFindings) -> Html:
+    """Which snapshots the report rests on: the last of each server."""
+    if not len(found.shots):
+        return sentence("There is no snapshot in the evidence.", "quiet")
+    told = [
+        f"{said(row.snapshot)}{' of ' + said(row.server) if row.server else ''}, "
+        f"{stamp(row.taken_at) if pd.notna(row.taken_at) else 'without a time'}: {count(row.keys, 'key')}"
+        for row in found.shots.itertuples()
+    ]
+    return sentence(f"From the last snapshot of each server: {'; '.join(told)}.", "quiet")
+
+
+def coverage(found: TtlFindings) -> Html:
+    """Of which keys a life can be measured, and which lie off the policy where it changed."""
+    columns = {
+        "family": "Family",
+        "keys": "Keys held",
+        "with_ttl": "With a TTL",
+        "measured": "Life measured",
+        "says": "How",
+    }
+    return table(
+        found.observable,
+        label="Keys whose life can be measured",
+        columns=columns,
+        empty="There is no key in the evidence.",
+    )
+
+
+def quantiles(found: TtlFindings) -> Html:
+    """Remaining TTL by family."""
+    columns = {"family": "Family", "keys": "Keys", "without_ttl": "No TTL", "past_expiry": "Past expiry", **_QUANTILES}
+    shown = _durations(found.quantiles, *_QUANTILES)
+    return table(shown, label="Remaining TTL by family", columns=columns, empty="There is no key in the evidence.")
+
+
+def force(found: TtlFindings) -> Html:
+    """The retention in force against the stated one, by family and task; where it changed; who deviates."""
+    columns = {
+        "family": "Family",
+        "name": "Task",
+        "keys": "Keys measured",
+        "stated": "Stated",
+        "observed": "Most live",
+        "outlive": "Outlive it",
+        "short": "Fall short",
+        "says": "In words",
+    }
+    rows = _durations(found.force, "stated", "observed")
+    rows = rows.assign(stated=["kept until removed" if value == "0 s" else value for value in rows["stated"]])
+    empty = "No life of a key is measured, so the retention in force is not observable."
+    if not rows["name"].notna().any():
+        del columns["name"]
+    return together(
+        table(rows, label="Retention stated and in force", columns=columns, empty=empty),
+        *([sentence(_changed(row)) for row in found.changes.itertuples()]),
+        _deviating(found),
+    )
+
+
+def _changed(row) -> str:  # type: ignore[no-untyped-def]
+    name = f" of {said(row.name, 120)}" if isinstance(row.name, str) else ""
+    return (
+        f"The TTL of {said(row.family, 80)} keys{name} changed from {duration(round(row.from_seconds))} to "
+        f"{duration(round(row.to_seconds))}: the last key of the old one was stored at {stamp(row.last_before)}, the "
+        f"first of the new one at {stamp(row.first_after)} ({row.keys_before:,} and {row.keys_after:,} keys held)."
+    )
+
+
+def _deviating(found: TtlFindings) -> Html:
+    whole = found.force.loc[found.force["name"].isna()]
+    off = int(whole["outlive"].sum() + whole["short"].sum())
+    if not off:
+        return sentence("No key whose life is measured outlives its policy or falls short of it." if len(whole) else "")
+    rows = _durations(found.deviations, "seconds", "policy")
+    sign = ["" if pd.isna(value) else "+" if value > 0 else "−" for value in found.deviations["off"]]
+    gaps = [
+        f"{mark}{duration(value)}" if mark else None for mark, value in zip(sign, found.deviations["off"], strict=True)
+    ]
+    columns = {
+        "family": "Family", "db": "Database", "key": "Key", "stored_at": "Stored", "stored_from": "By",
+        "expires_at": "Expires", "seconds": "Lives", "policy": "Policy", "off": "Off by", "says": "So it",
+    }  # fmt: skip
+    listed_here = f", of which at most {MOST_DEVIATIONS:,} of a family are listed, the farthest off first"
+    return together(
+        sentence(
+            f"{count(off, 'key does', 'keys do')} not live as the policy says"
+            f"{listed_here if off > len(found.deviations) else ''}."
+        ),
+        table(
+            rows.assign(off=gaps, db=_databases(rows), says=rows["says"]),
+            label="Keys that outlive the policy or fall short of it",
+            columns=columns,
+        ),
+    )
+
+
+def endless(found: TtlFindings) -> Html:
+    """Keys without a TTL that should have one, with the reason."""
+    if not len(found.endless_counts):
+        return sentence("No key lacks a TTL of which anything says that it should have one.", "quiet")
+    counted = [
+        f"{count(row.keys, 'key')} of {said(row.family, 80)} ({said(row.why, 200)})"
+        for row in found.endless_counts.itertuples()
+    ]
+    more = int(found.endless_counts["keys"].sum()) - len(found.endless)
+    rows = found.endless.assign(db=_databases(found.endless))
+    columns = {"family": "Family", "db": "Database", "key": "Key", "status": "Status", "why": "Should have one, for"}
+    if not rows["status"].notna().any():
+        del columns["status"]
+    return together(
+        sentence(f"{listed(counted, most=6)}.", "finding"),
+        table(rows, label="Keys without a TTL that should have one", columns=columns),
+        *([sentence(f"At most {MOST_ENDLESS:,} are listed: {more:,} more are not.", "quiet")] if more else []),
+    )
+
+
+def forecast(found: TtlFindings) -> Html:
+    """What expires when: by hour over all families, and what is in no hour."""
+    hours = over_families(found.forecast.hours)
+    rows = hours.assign(so_far=[_percent(share) for share in hours["so_far"]])
+    columns = {"hour": "Hour from", "keys": "Keys that expire", "bytes": "Bytes in the file", "so_far": "So far"}
+    apart = {"family": "Family", "when": "When", "keys": "Keys", "bytes": "Bytes in the file", "last": "The last one"}
+    return together(
+        *([sentence(_peak(hours))] if len(hours) else []),
+        table(rows, label="Keys that expire, by the hour", columns=columns, limit=_MOST_HOURS,
+              empty="No key is known to expire within the horizon."),
+        table(found.forecast.apart, label="Keys that are in no hour of the forecast", columns=apart,
+              empty=f"Every key held expires within that time; none {BEYOND}."),
+        sentence(IN_MEMORY, "quiet"),
+    )  # fmt: skip
+
+
+def _peak(hours: pd.DataFrame) -> str:
+    most = hours.loc[hours["keys"].idxmax()]
+    share = most["keys"] / hours["keys"].sum()
+    return (
+        f"{count(int(hours['keys'].sum()), 'key expires', 'keys expire')} from {on(hours['hour'].min())} on, "
+        f"{int(most['keys']):,} of them ({_percent(share)}) in the hour from {on(most['hour'])} on."
+    )
+
+
+def written(found: TtlFindings) -> Html:
+    """Shares of keys held, and the estimate of keys written, with what it assumes."""
+    rows = _durations(found.written, "life").assign(
+        share_held=[_percent(share, 1) for share in found.written["share_held"]],
+        share_written=[_percent(share, 1) for share in found.written["share_written"]],
+        interval=[f"{low:,.4g} – {high:,.4g}" for low, high in zip(found.written["low"], found.written["high"],
+                                                                 strict=True)],
+    )  # fmt: skip
+    columns = {
+        "family": "Family", "name": "Task", "held": "Keys held", "share_held": "Of keys held", "life": "Live",
+        "per_hour": "Written an hour (estimate)", "interval": "95 % interval", "share_written": "Of keys written",
+        "says": "Assumption",
+    }  # fmt: skip
+    empty = "No life of a key is measured, so what is written cannot be estimated."
+    return together(
+        sentence(ASSUMES, "quiet"), table(rows, label="Of keys held and of keys written", columns=columns, empty=empty)
+    )
+
+
+def policies(found: TtlFindings) -> Html:
+    """The policy of each key family as tables, and as Markdown to be copied."""
+    empty = "There is no key in the evidence, and no policy is stated."
+    parts = (("TTL by key family", _KEPT), ("Who deletes, and how far back one can look", _ENDS))
+    return together(
+        *(
+            table(found.policies, label=label, columns={name: HEADINGS[name] for name in names}, empty=empty)
+            for label, names in parts[: 2 if len(found.policies) else 1]
+        ),
+        sentence("The same as Markdown, to be pasted into a team's documentation:", "quiet"),
+        render(
+            "copyable.html.j2", label="Retention as Markdown", text=said(found.markdown, _LONGEST_MARKDOWN, keep="\n")
+        ),
+    )
+
+
+def _percent(share: float, places: int = 0) -> str:
+    """A share that was counted, which may be none or all."""
+    return f"{share * 100:.{places}f} %"
+
+
+def _databases(rows: pd.DataFrame) -> list[str]:
+    return ["DB " + str(db) for db in rows["db"]]
+
+
+def _durations(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """With these columns of seconds as durations."""
+    told = {name: [duration(_whole(v)) if pd.notna(v) else None for v in rows[name]] for name in names}
+    return rows.assign(**{name: pd.Series(values, index=rows.index, dtype=object) for name, values in told.items()})
+
+
+def _whole(seconds: float) -> float:
+    return round(seconds) if seconds >= 1 else seconds
