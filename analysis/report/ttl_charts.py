@@ -48,6 +48,8 @@ _LEFT, _RIGHT = 132.0, 14.0
 _FEWEST_BINS = 6
 # What is held takes at least a twelfth of the axis, however far back a policy reaches.
 _WIDEST = 11
+# Room left of the first key, as a part of the axis.
+_MARGIN = 0.01
 _NOT_OBSERVABLE = (
     "Not observable: no key held says when it was stored, other than by its expiry, which measures no retention."
 )
@@ -123,7 +125,7 @@ def _window(groups: list[tuple[str, pd.DataFrame]], stated: dict[str, float]) ->
     lives += [seconds for name, seconds in stated.items() if seconds and name in dict(groups)]
     reach = min((end - pd.Timedelta(seconds=life) for life in lives), default=first)
     begin = min(first, max(reach, first - _WIDEST * span))
-    return begin - (end - begin) * 0.01, end
+    return begin - (end - begin) * _MARGIN, end
 
 
 def _panel(
@@ -158,7 +160,7 @@ def _panel(
         return base - (np.clip(np.asarray(values, dtype=float), low, high) - low) * scale
 
     main = stated or (policies[0].seconds if policies else None)
-    if main and (gone := taken - main) > 0:
+    if main and (gone := taken - main) > _MARGIN * whole * 1.5:
         _hatched(ax, begin, 0, gone, head, base, "expired by now", width / whole)
     off = np.abs(lives - main) > SAME if main else np.zeros(len(lives), bool)
     _keys(ax, x[~off], up(y[~off]), whole, head, base, width, "o", RUNNING)

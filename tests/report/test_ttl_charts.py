@@ -35,7 +35,7 @@ def test_keys_on_the_policy_are_dots_and_those_off_it_crosses():
     stated = stated_policies(Settings(result_expires=int(DAY)), frame("cleanup"))
     ax = plot_stored_against_expiry(rows, force=in_force(rows, stated))
     marks = {line.get_marker(): line for line in ax.lines if line.get_marker() in ("o", "x")}
-    assert [len(marks[mark].get_xdata()) for mark in ("o", "x")] == [4, 1]
+    assert [np.size(marks[mark].get_xdata()) for mark in ("o", "x")] == [4, 1]
     assert (marks["o"].get_color(), marks["x"].get_color()) == (RUNNING, LOST)
     words = [text.get_text() for text in ax.texts]
     assert "stated and lived: 1 d" in words and any("1 off the policy" in word for word in words)
