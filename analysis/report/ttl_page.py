@@ -14,10 +14,10 @@ from analysis.findings.ttl.forecast import BEYOND, IN_MEMORY, over_families
 from analysis.findings.ttl.policies import HEADINGS
 from analysis.findings.ttl.written import ASSUMES
 from analysis.findings.words import count, duration, listed, on, stamp
-from analysis.report.html import Html, render, said, sentence, table, together
+from analysis.report.html import Html, block, said, sentence, table, together
 
 _MOST_HOURS = 48
-_LONGEST_MARKDOWN = 40_000
+_LONGEST_LINE = 2_000
 # In one table they would be wider than a page.
 _KEPT, _ENDS = ("family", "what", "keys", "stated", "observed", "deviating"), ("family", "deleted_by", "look_back")
 _QUANTILES = {
@@ -202,9 +202,7 @@ def policies(found: TtlFindings) -> Html:
             for label, names in parts[: 2 if len(found.policies) else 1]
         ),
         sentence("The same as Markdown, to be pasted into a team's documentation:", "quiet"),
-        render(
-            "copyable.html.j2", label="Retention as Markdown", text=said(found.markdown, _LONGEST_MARKDOWN, keep="\n")
-        ),
+        block([said(line, _LONGEST_LINE) for line in found.markdown.splitlines()], "Retention as Markdown"),
     )
 
 
