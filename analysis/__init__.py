@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.case import Case, open_case
     from analysis.errors import Unusable
-    from analysis.investigation import Investigation, find_bulk, find_survival, find_ttl, investigate, look_into
+    from analysis.investigation import (
+        Investigation,
+        find_bulk,
+        find_overview,
+        find_survival,
+        find_ttl,
+        investigate,
+        look_into,
+    )
 
 __all__ = [
     "Case",
     "Investigation",
     "Unusable",
     "find_bulk",
+    "find_overview",
     "find_survival",
     "find_ttl",
     "investigate",

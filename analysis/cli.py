@@ -109,6 +109,7 @@ def _notebook_verb(name: str, notebook: str, about: str) -> None:
     cli.command(name)(click.argument("case")(_shared(verb)))
 
 
+_notebook_verb("overview", "overview", "What is in this Redis, and how is it? The report to open first on CASE.")
 _notebook_verb("ttl", "ttl_distributions", "How long keys live: a report on the TTLs in CASE.")
 _notebook_verb("bulk", "bulk_patterns", "Were keys removed in bulk? A report on what is gone and left in CASE.")
 

@@ -206,7 +206,10 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         Column("connected_clients", INTEGER, "as reported"),
         Column("total_commands_processed", INTEGER, "since counters_since"),
         Column("rdb_last_save_time", TIME, "equals the start where nothing was saved"),
+        Column("rdb_last_bgsave_status", TEXT, "ok or err; ok also where none ran"),
         Column("aof_enabled", FLAG, "as reported"),
+        Column("aof_last_write_status", TEXT, "ok or err"),
+        Column("master_link_status", TEXT, "up or down; of a replica only"),
     ),
     "counters": (
         *_where(snapshot=False),

@@ -17,11 +17,13 @@ import pandas as pd
 from analysis.case import Case
 from analysis.celery.messages import calls, sent_messages
 from analysis.celery.results import body_of
+from analysis.celery.routing import routings
 from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.findings.bulk import BulkFindings, bulk_findings, in_latest, looks
 from analysis.findings.causes import CAUSES
 from analysis.findings.conclude import conclude
 from analysis.findings.inventory import known_tasks
+from analysis.findings.overview import OverviewFindings, overview
 from analysis.findings.rules.coded import code_about
 from analysis.findings.survival import SurvivalFindings, survival_findings
 from analysis.findings.telling.advice import DECIDES, gaps
@@ -139,6 +141,29 @@ def find_survival(case: Case) -> SurvivalFindings:
     """What of a case went before its expiry: shares between snapshots, and curves by age."""
     found, reasons = recordings(case)
     return survival_findings(case.keys, case.tasks, case.jobs, looks(case.evidence), case.changes, found, reasons)
+
+
+def find_overview(case: Case) -> OverviewFindings:
+    """What is in the Redis of a case, and how its servers are."""
+    return overview(
+        case.evidence, case.keys, case.tasks, case.messages, case.events, case.commands, case.servers, case.counters,
+        case.clients, case.config, _declared(case), case.settings,
+    )  # fmt: skip
+
+
+def _declared(case: Case) -> pd.DataFrame:
+    """The queues that routing tables name, but for those of control and events, which are no lists."""
+    bound = case.keys.loc[case.keys["family"].eq("binding")]
+    servers = dict(zip(bound["snapshot"], bound["server"].astype("str"), strict=True))
+    named = {
+        (servers[snapshot], snapshot, db, queue)
+        for (snapshot, db), tables in routings(bound, case.value).items()
+        for table in tables
+        for exchange, routes in table.routes.items()
+        if exchange != "celeryev" and not exchange.endswith("pidbox")
+        for _, queue in routes
+    }
+    return pd.DataFrame(sorted(named), columns=["server", "snapshot", "db", "queue"])
 
 
 def case_gaps(case: Case) -> tuple[Gap, ...]:

@@ -160,7 +160,10 @@ def _row(fields: dict[str, str], at: pd.Timestamp) -> dict[str, Any]:
         "connected_clients": _whole(fields, "connected_clients"),
         "total_commands_processed": _whole(fields, "total_commands_processed"),
         "rdb_last_save_time": _moment(fields.get("rdb_last_save_time"), "s"),
+        "rdb_last_bgsave_status": fields.get("rdb_last_bgsave_status"),
         "aof_enabled": {"1": True, "0": False}.get(fields.get("aof_enabled", "")),
+        "aof_last_write_status": fields.get("aof_last_write_status"),
+        "master_link_status": fields.get("master_link_status"),
     }
 
 

@@ -19,6 +19,8 @@ CONFIDENCE: tuple[tuple[float, str], ...] = (
     (0.0, "undecided"),
 )
 
+_UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+
 # word: what it takes. The report prints it.
 QUALITY: dict[str, str] = {
     "good": "a sound snapshot or append-only file, the server's counters, and logs",
@@ -78,6 +80,15 @@ def duration(seconds: float) -> str:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     days, hours = whole // 86400, whole % 86400 // 3600
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def size(octets: float) -> str:
+    """``712 bytes``, ``4.1 kB``, ``2.5 GB``: three digits, and units of a thousand."""
+    if octets < 1000:
+        return count(int(octets), "byte")
+    unit = next((name for name, unit in _UNITS.items() if octets < 999.5 * unit), "TB")
+    number = octets / _UNITS[unit]
+    return f"{number:,.0f} {unit}" if number >= 99.95 else f"{number:.3g} {unit}"
 
 
 def lower_first(text: str) -> str:

@@ -5,6 +5,7 @@ In: verdicts and frames. Out: parts of a page. Decides what is shown and in whic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ import pandas as pd
 from analysis.case import Case
 from analysis.findings.bulk import BulkFindings
 from analysis.findings.causes import title
-from analysis.findings.verdict import Verdict
+from analysis.findings.verdict import Fact, Verdict
 from analysis.findings.words import count, listed, lower_first, percent, stamp
 from analysis.redact import shorten
 from analysis.report.closing import about as about
@@ -98,8 +99,10 @@ def _rivals(verdict: Verdict) -> list[tuple[str, str, str]]:
     return [(title(h.cause), percent(h.probability), f"{h.probability:.3f}") for h in possible[:_MOST_RIVALS]]
 
 
-def title_screen(what: str, found: str, case: Case) -> Html:
-    """The first screen of a report on a whole case: what it is about, its finding, and from what evidence."""
+def title_screen(what: str, found: str, case: Case, figures: Sequence[Fact] = ()) -> Html:
+    """The first screen of a report on a whole case: what it is about, its finding, key figures where there are any,
+    and from what evidence.
+    """
     basis = f"{count(len(case.evidence), 'file')} of evidence"
     moments = case.evidence["to"].dropna()
     zone = case.settings.timezone
@@ -113,6 +116,10 @@ def title_screen(what: str, found: str, case: Case) -> Html:
         what=what,
         name=said(case.name, 200),
         found=said(found, 1200),
+        figures=[
+            {"label": said(one.label, 60), "answer": said(one.answer, 120), "basis": said(one.basis, 240)}
+            for one in figures
+        ],
         basis=said(f"{as_of} From {basis}.{left}", 1200),
         values=_values(),
         kit=kit(),

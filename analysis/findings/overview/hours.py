@@ -1,0 +1,104 @@
+"""Results an hour: what was stored and is still held, by the hour, beside what worker logs say ended; and who can tell.
+
+In: frames ``tasks``, ``events`` and ``evidence``, ``bulk.looks``, and the retention. Out: small frames. An hour in
+which no source looked is not an hour without results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.findings.bulk import in_latest
+from analysis.findings.overview.held import taken_at
+from analysis.findings.ttl import Retention
+from analysis.findings.witnesses import witnesses
+
+HELD, FAILED, ENDED = "results held", "of them FAILURE", "ended, by worker logs"
+ROWS = (HELD, FAILED, ENDED)
+# What a stored time may rest on to count: an expiry only repeats the retention that is assumed.
+MEASURED = ("log", "command", "date_done")
+_ENDS = ("succeeded", "failed")
+
+
+def results_by_hour(tasks: pd.DataFrame, events: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
+    """Tasks by hour: columns hour (its beginning, UTC), what (one of ``ROWS``), tasks; only hours that have any.
+
+    Of the last look at each server, the results of single tasks whose time of storing something else than the expiry
+    tells; of worker logs, the lines that a task succeeded or failed.
+    """
+    stored = _measured(tasks, shots)
+    ends = events.loc[events["kind"].isin(_ENDS) & events["at"].notna(), "at"]
+    times = {HELD: stored["stored_at"], FAILED: stored.loc[stored["status"].eq("FAILURE"), "stored_at"], ENDED: ends}
+    parts = [
+        times_.dt.floor("h").value_counts().sort_index().rename_axis("hour").reset_index(name="tasks").assign(what=what)
+        for what, times_ in times.items()
+        if len(times_)
+    ]
+    columns = ["hour", "what", "tasks"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def not_dated(tasks: pd.DataFrame, shots: pd.DataFrame) -> int:
+    """How many results held do not tell when they were stored."""
+    stored = in_latest(tasks[["snapshot", "kind", "stored_at", "stored_from"]], shots)
+    dated = stored["stored_from"].isin(MEASURED) & stored["stored_at"].notna()
+    return int((stored["kind"].eq("task") & ~dated).sum())
+
+
+def who_looked(evidence: pd.DataFrame, shots: pd.DataFrame, hours: pd.DataFrame, retention: Retention) -> pd.DataFrame:
+    """Of which hours each source can tell: columns what (``HELD`` or ``ENDED``), source, kind, since, until.
+
+    A look tells of results stored within the retention before it: older ones have expired. Where results are kept for
+    ever it tells from the first one held on; of hours before that it cannot be known whether there was anything. A
+    worker log tells of the time from its first line to its last.
+    """
+    parts = []
+    first = hours.loc[hours["what"].eq(HELD), "hour"].min()
+    for look in shots.loc[shots["latest"] & shots["taken_at"].notna()].itertuples():
+        since = look.taken_at - pd.Timedelta(seconds=retention.seconds) if retention.seconds else first
+        if pd.notna(since):
+            parts.append(
+                {"what": HELD, "source": look.snapshot, "kind": look.kind, "since": since, "until": look.taken_at}
+            )
+    logs = witnesses(evidence, ["worker log"]).assign(what=ENDED)
+    parts += logs[["what", "source", "kind", "since", "until"]].to_dict("records")
+    found = pd.DataFrame(parts, columns=["what", "source", "kind", "since", "until"])
+    times = "datetime64[us, UTC]"
+    return found.astype({"since": times, "until": times})
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Of the results held, how many were stored in the last ``hours`` before their look; ``most`` of them in the hour
+    from ``hour`` on (None where there are none).
+    """
+
+    results: int
+    hours: float
+    most: int = 0
+    hour: pd.Timestamp | None = None
+
+
+def last_day(tasks: pd.DataFrame, shots: pd.DataFrame, retention: Retention) -> Stored | None:
+    """Results stored in the last 24 hours before their look, or as far back as the retention lets a look tell; None
+    where no look is dated or no result tells when it was stored.
+    """
+    latest = shots.loc[shots["latest"] & shots["taken_at"].notna()]
+    hours = min(24.0, retention.seconds / 3600) if retention.seconds else 24.0
+    stored = _measured(tasks, shots)
+    if not len(latest) or not len(stored):
+        return None
+    recent = stored.loc[(taken_at(stored, shots) - stored["stored_at"]).le(pd.Timedelta(hours=hours)), "stored_at"]
+    if not len(recent):
+        return Stored(0, hours)
+    by = recent.dt.floor("h").value_counts().sort_index()
+    return Stored(len(recent), hours, int(by.max()), by.idxmax())
+
+
+def _measured(tasks: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
+    """Results of single tasks in the last looks, whose time of storing something else than the expiry tells."""
+    stored = in_latest(tasks[["snapshot", "kind", "status", "stored_at", "stored_from"]], shots)
+    dated = stored["stored_from"].isin(MEASURED) & stored["stored_at"].notna()
+    return stored.loc[stored["kind"].eq("task") & dated]
