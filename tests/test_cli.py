@@ -107,9 +107,9 @@ def test_no_file_names_the_machine_it_was_made_on(report):
             assert trace not in page
 
 
-@pytest.mark.parametrize("verb", ["ttl", "bulk"])
+@pytest.mark.parametrize("verb", ["overview", "ttl", "bulk"])
 def test_a_report_on_the_whole_case_leaves_page_notebook_and_numbers(verb, tmp_path):
-    name = {"ttl": "ttl_distributions", "bulk": "bulk_patterns"}[verb]
+    name = {"overview": "overview", "ttl": "ttl_distributions", "bulk": "bulk_patterns"}[verb]
     done = run(verb, DEMO, "--out", tmp_path, "--quiet")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / f"{name}.html")

@@ -30,7 +30,12 @@ def _code(path: Path) -> list[dict[str, Any]]:
 
 
 def test_there_are_notebooks() -> None:
-    assert {path.stem for path in NOTEBOOKS} >= {"deletion_investigation", "ttl_distributions", "bulk_patterns"}
+    assert {path.stem for path in NOTEBOOKS} >= {
+        "deletion_investigation",
+        "overview",
+        "ttl_distributions",
+        "bulk_patterns",
+    }
 
 
 @every_notebook

@@ -94,7 +94,12 @@ def test_the_help_of_papermill_explains_every_parameter():
 
 
 def test_out_leaves_the_numbers_behind_every_chart(tmp_path):
-    for name, frames in (("ttl_distributions", {"bins", "quantiles"}), ("bulk_patterns", {"by_family", "by_hour"})):
+    behind = {
+        "ttl_distributions": {"bins", "quantiles"},
+        "bulk_patterns": {"by_family", "by_hour"},
+        "overview": {"families", "hours", "looked"},
+    }
+    for name, frames in behind.items():
         target = tmp_path / f"{name}.ipynb"
         done = papermill(ROOT / "notebooks" / f"{name}.ipynb", target, tmp_path, "-r", "out", str(tmp_path / "out"))
         assert done.returncode == 0, done.stderr[-2000:]

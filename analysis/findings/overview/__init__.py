@@ -99,8 +99,8 @@ def overview(
     )
     states, hours = by_state(stored), results_by_hour(tasks, events, shots)
     grown = growth(keys, shots, families)
-    of_servers = (families, queues, unacked, connected, grown)
-    remarked = _remarks([_looked(one, latest, of_servers, kept) for one in seen])
+    parts = {"families": families, "queues": queues, "unacked": unacked, "clients": connected, "growth": grown}
+    remarked = _remarks([_looked(one, latest, parts, kept) for one in seen])
     asked = servers.loc[~servers["server"].duplicated(keep="last"), "at"]
     ends = events.loc[events["kind"].isin(("succeeded", "failed")) & events["at"].notna(), "at"]
     return OverviewFindings(
@@ -127,13 +127,13 @@ def overview(
     )
 
 
-def _looked(sight: Sight, latest: pd.DataFrame, of_servers: tuple[pd.DataFrame, ...], kept: Retention) -> Looked:
-    """One server's own rows of each of the frames ``of_servers``, in the order of ``Looked``."""
+def _looked(sight: Sight, latest: pd.DataFrame, parts: Mapping[str, pd.DataFrame], kept: Retention) -> Looked:
+    """One server's own rows of each of the frames that ``Looked`` has."""
     mine = latest.loc[latest["server"].eq(sight.server)]
-    own = [rows.loc[rows["server"].eq(sight.server)] for rows in of_servers]
+    own = {name: rows.loc[rows["server"].eq(sight.server)] for name, rows in parts.items()}
     dated = mine["taken_at"].dropna()
     source = str(mine["snapshot"].iloc[0]) if len(mine) else ""
-    return Looked(sight, *own, retention=kept, at=dated.iloc[0] if len(dated) else None, source=source)
+    return Looked(sight, retention=kept, at=dated.iloc[0] if len(dated) else None, source=source, **own)
 
 
 def _remarks(looked: list[Looked]) -> pd.DataFrame:

@@ -159,8 +159,8 @@ def _crossed(name: pd.Series, what: pd.Series) -> pd.DataFrame:
 def before_last(shots: pd.DataFrame) -> pd.DataFrame:
     """The look before the last at each server, where both are dated and their order is known: rows of ``looks``."""
     dated = shots.loc[shots["taken_at"].notna()]
-    last = dated.loc[dated["latest"]].set_index("server")["taken_at"]
-    earlier = dated.loc[~dated["latest"] & (dated["taken_at"] < dated["server"].map(last))]
+    last = dated["taken_at"].where(dated["latest"]).groupby(dated["server"]).transform("max")
+    earlier = dated.loc[dated["taken_at"] < last]
     return earlier.groupby("server").tail(1)
 
 

@@ -15,6 +15,7 @@ from analysis.celery.claims import UNCLAIMED
 from analysis.findings.overview.health import REFUSALS, Sight
 from analysis.findings.ttl import Retention
 from analysis.findings.words import at, count, duration, listed, on, size
+from analysis.frames import holds
 
 RISK, NOTE = "risk", "note"
 COLUMNS = ["server", "weight", "says", "because", "source"]
@@ -37,8 +38,8 @@ class Remark:
 @dataclass(frozen=True)
 class Looked:
     """One server, with the rows of its last look: ``families``, ``queues``, ``unacked`` and ``growth`` as the rooms
-    beside this give them, ``clients`` as the frame has them. ``at`` is the time of the look, ``source`` its file; None and empty
-    where none looked.
+    beside this give them, ``clients`` as the frame has them. ``at`` is the time of the look, ``source`` its file; None
+    and empty where none looked.
     """
 
     sight: Sight
@@ -155,7 +156,7 @@ def _started(server: Looked) -> Iterator[Remark]:
     if last.at > seen:
         yield Remark(
             RISK,
-            f"It was started again on {on(last.at)}, after the look of {at(seen)}: what is told of its keys is from before.",
+            f"It was started again on {on(last.at)}, after the look of {at(seen)}: what is told of its keys is older.",
             "a start empties the memory; only what was written to disk comes back",
             last.source,
         )
@@ -227,7 +228,7 @@ def _emptied(server: Looked) -> Iterator[Remark]:
 
 def _reset(server: Looked) -> Iterator[Remark]:
     sight = server.sight
-    if sight.answer is not None and sight.answer["counters_reset"] is True:
+    if sight.answer is not None and holds(sight.answer["counters_reset"]):
         yield Remark(
             NOTE,
             "Its counters were reset at a time that is not known: they tell nothing of what was before.",
@@ -301,7 +302,7 @@ def _unrouted(server: Looked) -> Iterator[Remark]:
                 RISK,
                 f"Its routing tables, {count(then, 'key')} in DB {db} on {on(rows['before_at'].iloc[0])}, were gone: "
                 "messages to a named exchange are dropped until a worker declares its queues again.",
-                "kombu (5.2 and later) sends a message with no binding nowhere, and gives its sender an ID all the same",
+                "kombu (5.2 and later) sends a message without a binding nowhere; its sender gets an ID all the same",
                 f"{rows['before'].iloc[0]}; {server.source}",
             )
 
