@@ -17,6 +17,11 @@ from analysis.findings.words import count, duration, listed, size, stamp
 from analysis.report.html import Html, sentence, table, together
 from analysis.report.page import title_screen
 
+METHOD = (
+    "What is counted here stood in the last snapshot of each server, or at the end of its append-only file; how the "
+    "servers were is from their last INFO answer and their settings. A risk is what may happen as things stood, by the "
+    "fact beside it; it is no sign that something did."
+)
 _BESIDE = 4
 """So many servers stand side by side in one table."""
 _HOURS = 48
