@@ -1,7 +1,8 @@
 # make report   the demo's report; the first time it sets up .venv, after that it needs no network
 # make test     every test and every notebook
 # make lint     ruff and mypy
-# make bench    how fast snapshots, append-only files and logs are read, against the peers (some minutes)
+# make bench    how fast snapshots, append-only files and logs are read, against the peers;
+#              how often bulk removal is seen where it was planted and where not (half an hour)
 # make incidents   hundreds of incidents on real servers and workers, and how the verdicts do (OUT=folder; some 15 minutes)
 # make lab      JupyterLab on copies of the notebooks in work/, so that the committed ones stay clean
 # make docs     docs/reference.md anew: every verb, parameter, setting, column and cause, from the code
@@ -35,6 +36,7 @@ bench: $(VENV)/.installed-test $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/rdb.py
 	$(BIN)/python tests/benchmarks/aof.py
 	$(BIN)/python tests/benchmarks/logs.py
+	nice -n 10 $(BIN)/python tests/benchmarks/planted.py
 
 OUT ?= work/incidents
 incidents: $(VENV)/.installed-test
