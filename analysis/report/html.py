@@ -263,7 +263,7 @@ def amount(markup: str, charts: int = 0) -> str:
     """``1 chart, 24 rows, 3 entries``: how much of what one would look at is in a part; nothing of mere sentences."""
     rows = sum(body.count("<tr") for body in _ROWS.findall(markup))
     entries = markup.count("<li") + markup.count("<dt")
-    lines = sum(text.count("\n") + 1 for text in _COPIED.findall(markup))
+    lines = sum(text.count("\n") - 1 for text in _COPIED.findall(markup))
     counted = ((charts, "chart", ""), (rows, "row", ""), (entries, "entry", "entries"), (lines, "line", ""))
     return ", ".join(count(number, noun, plural) for number, noun, plural in counted if number)
 

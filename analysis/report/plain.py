@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-_BLOCKS = frozenset("p h1 h2 h3 h4 section header div dl dt dd ul ol li figure figcaption caption nav footer".split())
+_BLOCKS = frozenset(
+    "p h1 h2 h3 h4 section header div dl dt dd ul ol li figure figcaption caption nav footer summary pre".split()
+)
 _WIDEST = 60
 
 
@@ -19,6 +21,7 @@ class _Reader(HTMLParser):
         self._words: list[str] = []
         self._rows: list[list[str]] = []
         self._table = False
+        self._as_written = False
         self._count = 0
         self._marks: list[str] = []
 
@@ -35,6 +38,7 @@ class _Reader(HTMLParser):
             self._words = []
         elif tag in _BLOCKS:
             self._end_line()
+        self._as_written = tag == "pre"
         if tag == "li":
             self._count += 1
             self._words.append(f"{self._count}. " if self._marks and self._marks[-1] == "1" else "- ")
@@ -48,12 +52,16 @@ class _Reader(HTMLParser):
             self._table = False
             self.lines += aligned(self._rows)
         elif tag in _BLOCKS:
+            self._as_written = False
             self._end_line()
         if tag in ("ol", "ul") and self._marks:
             self._marks.pop()
 
     def handle_data(self, data: str) -> None:
-        self._words.append(data)
+        if self._as_written:
+            self.lines += data.strip("\n").split("\n")
+        else:
+            self._words.append(data)
 
     def _taken(self) -> str:
         text = " ".join("".join(self._words).split())

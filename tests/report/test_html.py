@@ -8,7 +8,19 @@ import pytest
 from analysis.findings.rules import RULES
 from analysis.findings.verdict import Evidence, Fact, Hypothesis, Record, Verdict
 from analysis.report import charts, page
-from analysis.report.html import Html, listing, said, table, visible
+from analysis.report.html import (
+    Html,
+    amount,
+    block,
+    files_listed,
+    folded,
+    linked,
+    listing,
+    said,
+    sentence,
+    table,
+    visible,
+)
 from analysis.settings import UTC
 
 HOSTILE = "<script>alert('x')</script>\"`$\\foo$`\u202e\x00"
@@ -65,6 +77,71 @@ def test_a_long_table_counts_what_it_does_not_show():
 def test_an_empty_table_is_a_sentence():
     part = table(pd.DataFrame({"n": []}), label="x", empty="There is none.")
     assert "<table" not in part.html and "There is none." in part.html
+
+
+def test_a_long_table_folds_and_says_how_much_it_is():
+    short, long = (table(pd.DataFrame({"n": range(rows)}), label="Keys") for rows in (24, 25))
+    assert "<details" not in short.html
+    assert "<details" in long.html and "25 rows" in long.text.splitlines()[0]
+    assert "<details" not in table(pd.DataFrame({"n": range(90)}), label="Keys", folds=False).html
+
+
+def test_what_folds_keeps_its_parts_and_counts_them():
+    part = folded("More", table(pd.DataFrame({"n": [1, 2]}), label="x"), listing(["a", "b", "c"]), block("xy", "y"))
+    assert part.text.splitlines()[0] == "More 2 rows, 3 entries, 2 lines"
+    assert "<table" in part.html and "&lt;table" not in part.html
+    assert amount(sentence("Nothing to count.").html) == ""
+    assert amount("", 2) == "2 charts"
+
+
+def test_lines_to_copy_stay_lines_and_text():
+    part = block(["  one  two", HOSTILE, "three"], "Sums")
+    assert part.text.splitlines()[0] == "  one  two" and part.text.splitlines()[-1] == "three"
+    assert len(part.text.splitlines()) == 3
+    assert "<script" not in part.html
+
+
+def test_numbers_have_the_unit_that_their_frame_gives_them():
+    frame = pd.DataFrame({"size": pd.array([5], "Int64"), "uptime": ["2 h"], "bytes": pd.array([7], "Int64")})
+    heads = {"size": "Size", "uptime": "Up", "bytes": "Bytes in the file"}
+    html = table(frame, label="x", schema="evidence", columns=heads).html
+    assert ">Size (bytes)<" in html and ">Bytes in the file<" in html
+    html = table(frame, label="x", schema="servers", columns=heads).html
+    # A text that says its unit needs none, and a frame's units are those of its own columns.
+    assert ">Up<" in html and ">Size<" in html
+    assert ">Bytes in the file<" in table(frame, label="x", schema="keys", columns=heads).html
+
+
+FILES = pd.DataFrame({"path": ["dump.rdb", "logs/app.log", "a & <b>.log", "src"]})
+LISTED = files_listed(table(FILES, label="x", ids=[f"file-{number}" for number in range(4)]).html)
+
+
+@pytest.mark.parametrize(
+    ("source", "link"),
+    [
+        ("dump.rdb, byte 33472", '<a href="#file-0">dump.rdb, byte 33472</a>'),
+        ("dump.rdb.", '<a href="#file-0">dump.rdb</a>.'),
+        ("(logs/app.log:9)", '(<a href="#file-1">logs/app.log:9</a>)'),
+        ("dump.rdb; logs/app.log:9", '<a href="#file-0">dump.rdb</a>; <a href="#file-1">logs/app.log:9</a>'),
+        ("a & <b>.log:7", '<a href="#file-2">a &amp; &lt;b&gt;.log:7</a>'),
+        ("src/app/records.py:77", '<a href="#file-3">src/app/records.py:77</a>'),
+        ("dump.rdb.old, old-dump.rdb, x/dump.rdb, dump.rdb-1, srcs", None),
+        ("case.toml, noticed_at", None),
+    ],
+)
+def test_a_source_leads_to_its_file_and_to_no_other(source, link):
+    for part in (sentence(source), table(pd.DataFrame({"source": [source]}), label="x"), listing([source])):
+        html = linked(part.html, LISTED)
+        assert (link in html) if link else ("<a" not in html)
+    assert "<a" not in linked(table(pd.DataFrame({"says": ["dump.rdb"]}), label="x").html, LISTED)
+
+
+def test_text_cannot_make_itself_a_file_or_a_link():
+    forged = '<tr id="file-0"><td class="c"><code>evil</code><p data-from>dump.rdb'
+    assert files_listed(sentence(forged).html) == {}
+    assert '<a href="#file-0">dump.rdb</a>' in linked(sentence(forged).html, LISTED)
+    assert "<tr" not in linked(sentence(forged).html, LISTED)
+    assert linked(sentence("dump.rdb").html, {}) == sentence("dump.rdb").html
 
 
 def _verdict(loss: bool | None) -> Verdict:
