@@ -44,9 +44,8 @@ incidents: $(VENV)/.installed-test
 	$(BIN)/python -m tests.incidents.judge $(OUT)
 
 lab: $(VENV)/.installed
-	@mkdir -p work
-	@for n in notebooks/*.ipynb; do test -e "work/$${n##*/}" || cp "$$n" work/; done
-	$(BIN)/jupyter-lab work $(ARGS)
+	@$(BIN)/python -m analysis.lab work
+	$(BIN)/jupyter-lab work/start_here.ipynb $(ARGS)
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/reference.py > docs/reference.md.new && mv docs/reference.md.new docs/reference.md

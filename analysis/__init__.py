@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         investigate,
         look_into,
     )
+    from analysis.report.schema import describe
 
 __all__ = [
     "Case",
     "Investigation",
     "Unusable",
+    "describe",
     "find_bulk",
     "find_overview",
     "find_survival",
@@ -33,7 +35,7 @@ __all__ = [
     "look_into",
     "open_case",
 ]
-_ROOMS = {"Case": "case", "open_case": "case", "Unusable": "errors"}
+_ROOMS = {"Case": "case", "open_case": "case", "Unusable": "errors", "describe": "report.schema"}
 
 
 def __getattr__(name: str) -> Any:

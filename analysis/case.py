@@ -43,14 +43,15 @@ from analysis.frames import concat, frame
 from analysis.progress import Progress, Spoken
 from analysis.redact import redact_text
 from analysis.settings import Settings, read_settings
+from analysis.showing import ShowsItself
 from analysis.streams import StreamReading, read_streams, told_apart
 
 SHIPPED = ("data/demo", "data/demo-with-source")
 """The demo case, without source code, and one of the same system with it."""
 
 
-@dataclass(frozen=True)
-class Case:
+@dataclass(frozen=True, repr=False)
+class Case(ShowsItself):
     """All evidence of one incident, as frames (columns: ``frames.FRAMES``), each empty where nothing testifies.
 
     ``evidence`` has a row for each file read, ``ignored`` names the rest. ``value`` reads one value of a snapshot on
@@ -161,15 +162,6 @@ class Case:
         found: dict[str, Snapshot | Replayed] = {snapshot.source: snapshot for snapshot in self.snapshots}
         return found | {stream.state.source: stream.state for stream in self.streams if stream.state is not None}
 
-    def __repr__(self) -> str:
-        return f"Case {self.name!r}: {len(self.evidence)} files of evidence\n{self._card().to_string(index=False)}"
-
-    def _repr_html_(self) -> str:
-        return self._card().to_html(index=False, escape=True, na_rep="–")
-
-    def _card(self) -> pd.DataFrame:
-        return self.evidence[["path", "kind", "from", "to", "complete"]]
-
 
 def open_case(path: str | os.PathLike[str], *, progress: Progress | None = None) -> Case:
     """Read all evidence at ``path``: a case folder, or one file that is then the case's only evidence.
@@ -189,6 +181,8 @@ def open_case(path: str | os.PathLike[str], *, progress: Progress | None = None)
 
 
 def _locate(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise Unusable(f"a case is named by the path of a folder or a file, not by {type(path).__name__}")
     text = os.fspath(path)
     if re.match(r"(?:rediss?|unix|valkeys?)://", text):
         raise Unusable(

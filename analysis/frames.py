@@ -42,6 +42,15 @@ class Column:
     meaning: str
     unit: str = ""
 
+    @property
+    def kind(self) -> str:
+        """The dtype in a word for people."""
+        text = str(self.dtype)
+        return "time" if self.dtype == TIME else _KINDS.get(text, "list of texts")
+
+
+_KINDS = {TEXT: "text", WORD: "word", INTEGER: "whole number", REAL: "number", FLAG: "yes or no", OBJECT: "list"}
+
 
 def _where(*, snapshot: bool = True, dtype: str = TEXT) -> tuple[Column, ...]:
     server = Column("server", dtype, "name of the folder under servers/; empty for a case of one server")

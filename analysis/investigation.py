@@ -6,10 +6,10 @@ evidence bundle show.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -18,6 +18,7 @@ from analysis.case import Case
 from analysis.celery.messages import calls, sent_messages
 from analysis.celery.results import body_of
 from analysis.celery.routing import routings
+from analysis.errors import Unusable
 from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.findings.bulk import BulkFindings, bulk_findings, in_latest, looks
 from analysis.findings.causes import CAUSES
@@ -35,13 +36,17 @@ from analysis.findings.view import Registered, View
 from analysis.frames import frame, words_in
 from analysis.recordings import recordings
 from analysis.recovery import Copy, copies
+from analysis.showing import ShowsItself
 
 _MOST_MESSAGES = 100_000
 _MOST_WRITES = 50
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class Investigation:
+
+@dataclass(frozen=True, repr=False)
+class Investigation(ShowsItself):
     """One task, looked at: ``asked`` is the ID as it was given, ``view.task_id`` the one it stands for."""
 
     case: Case
@@ -93,6 +98,20 @@ class Investigation:
         return dict(self.view.meta)
 
 
+def takes_a_case(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:
+    """Says in one line what is wrong where something else is given, as whoever works by hand may do with a path."""
+
+    @wraps(function)
+    def checked(case: Case, /, *args: P.args, **more: P.kwargs) -> T:
+        if not isinstance(case, Case):
+            kind = type(case).__name__
+            raise Unusable(f"{function.__name__} takes a case, as analysis.open_case(path) gives it, not {kind}")
+        return function(case, *args, **more)
+
+    return checked
+
+
+@takes_a_case
 def look_into(case: Case, task_id: str) -> Investigation:
     """Investigate one task. Raises Unusable for an ID that is empty, no text, or the beginning of several known
     ones.
@@ -101,11 +120,13 @@ def look_into(case: Case, task_id: str) -> Investigation:
     return Investigation(case, task_id, view, conclude(view, case.settings.name))
 
 
+@takes_a_case
 def investigate(case: Case, task_id: str) -> Verdict:
     """The verdict on one task of a case; see ``look_into`` for what else is known about it."""
     return look_into(case, task_id).verdict
 
 
+@takes_a_case
 def find_bulk(case: Case) -> BulkFindings:
     """The bulk patterns of a case."""
     return bulk_findings(
@@ -120,6 +141,7 @@ def find_bulk(case: Case) -> BulkFindings:
     )
 
 
+@takes_a_case
 def find_ttl(case: Case) -> TtlFindings:
     """The TTLs of a case."""
     return ttl_findings(
@@ -137,12 +159,14 @@ def find_ttl(case: Case) -> TtlFindings:
     )
 
 
+@takes_a_case
 def find_survival(case: Case) -> SurvivalFindings:
     """What of a case went before its expiry: shares between snapshots, and curves by age."""
     found, reasons = recordings(case)
     return survival_findings(case.keys, case.tasks, case.jobs, looks(case.evidence), case.changes, found, reasons)
 
 
+@takes_a_case
 def find_overview(case: Case) -> OverviewFindings:
     """What is in the Redis of a case, and how its servers are."""
     return overview(

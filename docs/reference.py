@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import nbformat
@@ -98,15 +97,8 @@ def _frames() -> Iterator[str]:
         yield from ("", f"### {name}", "", f"A row is {ROWS[name]}.", "")
         yield from _table(
             ("Column", "Type", "Unit", "Meaning"),
-            ((f"`{column.name}`", _kind(column.dtype), column.unit, column.meaning) for column in columns),
+            ((f"`{column.name}`", column.kind, column.unit, column.meaning) for column in columns),
         )
-
-
-def _kind(dtype: Any) -> str:
-    known = {"str": "text", "category": "word", "Int64": "whole number", "float64": "number", "boolean": "yes or no",
-             "object": "list"}  # fmt: skip
-    text = str(dtype)
-    return "time" if text.startswith("datetime64") else known.get(text, "list of texts")
 
 
 def _families() -> Iterator[str]:

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PARAMETERS = {"deletion_investigation": ["task_id", "case", "out"]}
+PARAMETERS = {"deletion_investigation": ["task_id", "case", "out"], "start_here": ["case"]}
 OTHERS_PARAMETERS = ["case", "out"]
 SHIPPED = ("data/demo/", "data/demo-with-source/")
 

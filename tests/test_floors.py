@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "analysis"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up. Rooms on one floor do not know each other, but for those on the ground.
 FLOORS = (
-    {"cache", "columns", "errors", "files", "frames", "kernels", "progress", "redact"},
+    {"cache", "columns", "errors", "files", "frames", "kernels", "progress", "redact", "showing"},
     {"evidence"},
     {"celery"},
     {"settings", "streams"},
@@ -20,7 +20,7 @@ FLOORS = (
     {"recordings", "recovery"},
     {"investigation"},
     {"report"},
-    {"cli"},
+    {"cli", "lab"},
     {"__init__", "__main__"},
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}

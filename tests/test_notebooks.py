@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.test_committed import OTHERS_PARAMETERS, PARAMETERS
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TASK = "c93afef4-105f-425c-af86-9ced40d30ee0"
@@ -88,8 +90,7 @@ def test_the_help_of_papermill_explains_every_parameter():
     for path in NOTEBOOKS:
         command = [sys.executable, "-m", "papermill", "--help-notebook", str(path)]
         said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-        names = ["case", "out"] + (["task_id"] if path.stem == "deletion_investigation" else [])
-        for name in names:
+        for name in PARAMETERS.get(path.stem, OTHERS_PARAMETERS):
             assert re.search(rf'^\s+{name}: str \(default ".*"\)\s+\w+', said, re.MULTILINE), f"{path.stem}: {said}"
 
 

@@ -16,6 +16,7 @@ from analysis.findings.scope.between import comparable, early
 from analysis.findings.scope.extents import Scope
 from analysis.findings.told import patterns_frame
 from analysis.frames import frame
+from analysis.showing import ShowsItself
 
 
 def looks(evidence: pd.DataFrame) -> pd.DataFrame:
@@ -80,8 +81,8 @@ def gone_by_family(gone: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
     return counted.sort_values("early", ascending=False, ignore_index=True)[columns]
 
 
-@dataclass(frozen=True)
-class BulkFindings:
+@dataclass(frozen=True, repr=False)
+class BulkFindings(ShowsItself):
     """What the bulk notebook shows: its headline, keys by family and by hour of storing, and what went between
     snapshots.
 

@@ -30,6 +30,7 @@ from analysis.findings.share_gone import (
     sound_pairs,
 )
 from analysis.findings.words import count, duration, listed, stamp
+from analysis.showing import ShowsItself
 
 # Where nine in ten moments are known no better than to this part of the time watched, ages say little.
 _WIDEST = 0.1
@@ -47,8 +48,8 @@ class _Curve:
     found: Incidence | None
 
 
-@dataclass(frozen=True)
-class SurvivalFindings:
+@dataclass(frozen=True, repr=False)
+class SurvivalFindings(ShowsItself):
     """What is known of keys that went before their expiry.
 
     ``shares`` and ``bands``: ``share_gone.share_gone`` of each pair of snapshots, by family, and by family and age,

@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 
-from analysis.redact import redact_text
+from analysis.showing import ShowsItself
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Fact:
 
 
 @dataclass(frozen=True, repr=False)
-class Verdict:
+class Verdict(ShowsItself):
     """The answer for one task. Times are UTC; sentences are plain text, never markup.
 
     ``summary`` are the paragraphs under the headline, a line each, ``asked`` the line above it, ``facts`` the four
@@ -97,18 +96,6 @@ class Verdict:
     def of(self, record: str) -> tuple[Hypothesis, ...]:
         """Every cause that was weighed for one record, most probable first."""
         return tuple(h for h in (self.considered or self.hypotheses) if h.record == record)
-
-    def __repr__(self) -> str:
-        return "\n".join(self._lines())
-
-    def _repr_html_(self) -> str:
-        first, *rest = (escape(line) for line in self._lines())
-        return f"<p><strong>{first}</strong></p>" + "".join(f"<p>{line}</p>" for line in rest)
-
-    def _lines(self) -> list[str]:
-        told = [f"{fact.label}: {fact.answer}. {fact.basis}" for fact in self.facts]
-        lines = [self.headline, f"Task {self.task_id}", *self.summary.splitlines(), *told]
-        return [redact_text(line) for line in lines]
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``verdict.json``; obeys ``schema()``."""

@@ -18,6 +18,7 @@ from traitlets import default
 from traitlets.config import Config
 
 from analysis.report.html import amount, escaped, files_listed, linked
+from analysis.report.look import on_page
 
 # Cells with this tag are for the person at the notebook, not for the one who gets the page.
 NOTEBOOK_ONLY = "notebook-only"
@@ -81,6 +82,7 @@ class InvestigationExporter(HTMLExporter):
         """nbconvert's filters and those of this template; each of these gives markup that is safe."""
         yield from super().default_filters()
         yield "shown", escaped
+        yield "on_page", on_page
         yield "alt_text", alt_text
         yield "printed", printed
         yield "stopped", stopped

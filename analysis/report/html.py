@@ -22,6 +22,7 @@ from markupsafe import Markup, escape
 from analysis.findings.words import count
 from analysis.frames import FRAMES
 from analysis.redact import redact_text, shorten
+from analysis.report.look import in_notebook
 from analysis.report.plain import as_text
 from analysis.report.show import shown
 
@@ -58,11 +59,15 @@ class Html:
         return as_text(self.html)
 
     def _repr_html_(self) -> str:
+        return in_notebook(self.html)
+
+    def __html__(self) -> str:
+        """A template that prints a part prints its markup."""
         return self.html
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         noted = {"text/html": {"title": self.title}} if self.title else {}
-        return {"text/html": self.html, "text/plain": self.text}, noted
+        return {"text/html": self._repr_html_(), "text/plain": self.text}, noted
 
     def __repr__(self) -> str:
         return self.text

@@ -34,6 +34,12 @@ LANE_TITLES = {
     "job": "Job record",
     "case": "Evidence",
 }
+# What a verdict says of a loss: its colour, and the sign and the words that say the same.
+TONES = {
+    True: ("bad", "✗", "Unexpected loss"),
+    False: ("good", "✓", "No unexpected loss"),
+    None: ("open", "?", "Not decided"),
+}
 _MOST_RIVALS = 4
 
 
@@ -42,11 +48,7 @@ def first_screen(verdict: Verdict, zone: ZoneInfo, asked: str = "") -> Html:
 
     ``asked`` is the ID as it was given, which may be the beginning of the task's.
     """
-    tone, mark, word = {
-        True: ("bad", "✗", "Unexpected loss"),
-        False: ("good", "✓", "No unexpected loss"),
-        None: ("open", "?", "Not decided"),
-    }[verdict.unexpected_loss]
+    tone, mark, word = TONES[verdict.unexpected_loss]
     as_of = "The evidence carries no time."
     if verdict.as_of is not None:
         as_of = (

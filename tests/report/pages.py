@@ -19,7 +19,8 @@ from analysis.report.exporter import InvestigationExporter
 from tests.evidence.rdb_writer import Rdb
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+# Where to start is for the person at the notebook, and no report.
+NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.stem != "start_here"}
 TASK = "c93afef4-105f-425c-af86-9ced40d30ee0"
 HOSTILE = [
     "<script>alert(1)</script>",

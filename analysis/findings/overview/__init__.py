@@ -30,10 +30,11 @@ from analysis.findings.overview.state import figures, headline
 from analysis.findings.ttl import Retention, retention
 from analysis.findings.verdict import Fact
 from analysis.settings import Settings
+from analysis.showing import ShowsItself
 
 
-@dataclass(frozen=True)
-class OverviewFindings:
+@dataclass(frozen=True, repr=False)
+class OverviewFindings(ShowsItself):
     """What the overview shows: its headline and key figures, and the frames of the rooms beside this.
 
     ``shots`` are ``bulk.looks``; ``hours`` the results by hour, ``looked`` of which hours each source can tell, and

@@ -22,6 +22,7 @@ from analysis.findings.ttl.written import written_shares
 from analysis.findings.witnesses import witnesses
 from analysis.findings.words import at, count, duration, listed, on
 from analysis.settings import Settings
+from analysis.showing import ShowsItself
 
 __all__ = ["Retention", "TtlFindings", "lifetimes", "retention", "retention_table", "ttl_findings"]
 
@@ -29,8 +30,8 @@ __all__ = ["Retention", "TtlFindings", "lifetimes", "retention", "retention_tabl
 _TELLING = ("snapshot", "append-only file", "worker log", "MONITOR log", "keyspace log")
 
 
-@dataclass(frozen=True)
-class TtlFindings:
+@dataclass(frozen=True, repr=False)
+class TtlFindings(ShowsItself):
     """What the TTL notebook shows, over the last snapshot of each server: its headline, and a frame of each room.
 
     ``shots``: columns server, snapshot, taken_at, keys. ``stored``: ``held.when_stored``. ``seen``: ``witnesses`` of
