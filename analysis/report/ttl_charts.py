@@ -115,14 +115,15 @@ def _stated(force: pd.DataFrame | None) -> dict[str, float]:
 
 
 def _window(groups: list[tuple[str, pd.DataFrame]], stated: dict[str, float]) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """From when on keys could still be held, by the policy, to the snapshot; never so wide that what is held is lost
-    in it.
+    """From when on keys of the largest family could still be held, by its policy, to the snapshot; never so wide that
+    what is held is lost in it.
     """
     first = min(group["stored_at"].min() for _, group in groups)
     end = max(max(group["taken_at"].max(), group["stored_at"].max()) for _, group in groups)
     span = max(end - first, pd.Timedelta(minutes=1))
-    lives = [policy.seconds for _, group in groups for policy in policies_of(group)[:1]]
-    lives += [seconds for name, seconds in stated.items() if seconds and name in dict(groups)]
+    name, largest_one = groups[0]
+    lives = [policy.seconds for policy in policies_of(largest_one)[:1]]
+    lives += [stated[name]] if stated.get(name) else []
     reach = min((end - pd.Timedelta(seconds=life) for life in lives), default=first)
     begin = min(first, max(reach, first - _WIDEST * span))
     return begin - (end - begin) * _MARGIN, end

@@ -9,7 +9,6 @@ import pandas as pd
 
 from analysis.findings.ttl import TtlFindings
 from analysis.findings.ttl.endless import MOST_ENDLESS
-from analysis.findings.ttl.force import MOST_DEVIATIONS
 from analysis.findings.ttl.forecast import BEYOND, IN_MEMORY, over_families
 from analysis.findings.ttl.policies import HEADINGS
 from analysis.findings.ttl.written import ASSUMES
@@ -17,6 +16,7 @@ from analysis.findings.words import count, duration, listed, on, stamp
 from analysis.report.html import Html, block, said, sentence, table, together
 
 _MOST_HOURS = 48
+_MOST_DEVIATIONS = 20
 _LONGEST_LINE = 2_000
 # In one table they would be wider than a page.
 _KEPT, _ENDS = ("family", "what", "keys", "stated", "observed", "deviating"), ("family", "deleted_by", "look_back")
@@ -105,23 +105,20 @@ def _deviating(found: TtlFindings) -> Html:
     off = int(whole["outlive"].sum() + whole["short"].sum())
     if not off:
         return sentence("No key whose life is measured outlives its policy or falls short of it." if len(whole) else "")
-    rows = _durations(found.deviations, "seconds", "policy")
-    sign = ["" if pd.isna(value) else "+" if value > 0 else "−" for value in found.deviations["off"]]
-    gaps = [
-        f"{mark}{duration(value)}" if mark else None for mark, value in zip(sign, found.deviations["off"], strict=True)
-    ]
+    few = found.deviations.groupby("family", sort=False).head(_MOST_DEVIATIONS)
+    rows = _durations(few, "seconds", "policy")
+    gaps = [None if pd.isna(value) else f"{'+' if value > 0 else '−'}{duration(value)}" for value in few["off"]]
     columns = {
         "family": "Family", "db": "Database", "key": "Key", "stored_at": "Stored", "stored_from": "By",
         "expires_at": "Expires", "seconds": "Lives", "policy": "Policy", "off": "Off by", "says": "So it",
     }  # fmt: skip
-    listed_here = f", of which at most {MOST_DEVIATIONS:,} of a family are listed, the farthest off first"
+    listed_here = f", of which at most {_MOST_DEVIATIONS} of a family are listed, the farthest off first"
     return together(
         sentence(
-            f"{count(off, 'key does', 'keys do')} not live as the policy says"
-            f"{listed_here if off > len(found.deviations) else ''}."
+            f"{count(off, 'key does', 'keys do')} not live as the policy says{listed_here if off > len(few) else ''}."
         ),
         table(
-            rows.assign(off=gaps, db=_databases(rows), says=rows["says"]),
+            rows.assign(off=gaps, db=_databases(rows)),
             label="Keys that outlive the policy or fall short of it",
             columns=columns,
         ),

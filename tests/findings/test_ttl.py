@@ -162,9 +162,14 @@ def test_a_ttl_that_changed_at_a_time_is_told_and_one_that_lies_beside_another_i
     [change] = found_in([*new, *old]).changes.itertuples()
     assert (round(change.from_seconds), round(change.to_seconds)) == (DAY, 3600)
     assert (change.last_before, change.first_after) == (at(60 * 49), at(60 * 60))
+    headline = found_in([*new, *old], stated=Settings(result_expires=DAY)).headline
+    assert "and those stored from 1 March 2026 at 13:00 UTC on live 1 h 00 min" in headline
     beside = [stored(n, at_second=60 * n, life=DAY if n % 2 else 3600) for n in range(100)]
     found = found_in(beside)
     assert not len(found.changes)
+    mail = [{**row, "name": "app.mail"} for row in (*old, *new)]
+    steady = [stored(200 + n, at_second=60 * n, life=7200, name="app.report") for n in range(110)]
+    assert found_in([*mail, *steady]).changes["name"].tolist() == ["app.mail"]
     assert "50 keys of 100 live 1 h 00 min and 50 keys of 100 live 1 d" in found.force["says"].iloc[0]
 
 

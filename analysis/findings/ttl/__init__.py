@@ -95,19 +95,20 @@ def ttl_findings(
     stored = when_stored(held, tasks, jobs, events, commands)
     stated = stated_policies(settings, cleanup, tree)
     force, off = in_force(stored, stated), deviations(stored, stated)
+    changes = changes_in_force(stored)
     endless, endless_counts = endless_keys(held, jobs, stated)
     latest = _latest(held, shots)
     policies = policy_table(held, stored, force, stated, cleanup, server_policies(servers, config), tree)
     forecast = expiry_forecast(held)
     return TtlFindings(
-        " ".join(_headline(held, latest, force, endless_counts, forecast)),
+        " ".join(_headline(held, latest, force, changes, endless_counts, forecast)),
         latest,
         stored,
         observable(held, stored),
         remaining_bins(held),
         ttl_quantiles(held),
         force,
-        changes_in_force(stored),
+        changes,
         off,
         endless,
         endless_counts,
@@ -152,7 +153,12 @@ def _when(latest: pd.DataFrame) -> str:
 
 
 def _headline(
-    held: pd.DataFrame, latest: pd.DataFrame, force: pd.DataFrame, endless: pd.DataFrame, forecast: Forecast
+    held: pd.DataFrame,
+    latest: pd.DataFrame,
+    force: pd.DataFrame,
+    changes: pd.DataFrame,
+    endless: pd.DataFrame,
+    forecast: Forecast,
 ) -> list[str]:
     if not len(held):
         return ["There is no key in the evidence, so nothing can be said about TTLs."]
@@ -167,7 +173,7 @@ def _headline(
     told = f"{when}, {count(have, 'key', 'keys')} of {len(held):,} had a TTL and {without:,} had none"
     past = int(held["remaining"].le(0).sum())
     said = [told + (f"; {past:,} {'was' if past == 1 else 'were'} past expiry and still in the file." if past else ".")]
-    said.append(_in_force_said(held, force))
+    said.append(_in_force_said(held, force, changes))
     if len(endless):
         number = int(endless["keys"].sum())
         said.append(f"{count(number, 'key has', 'keys have')} no TTL and should have one.")
@@ -185,7 +191,7 @@ _MUCH, _MANY = 0.25, 20
 _NOUNS = {"result": "results", "job": "job records", "group_result": "saved groups"}
 
 
-def _in_force_said(held: pd.DataFrame, force: pd.DataFrame) -> str:
+def _in_force_said(held: pd.DataFrame, force: pd.DataFrame, changes: pd.DataFrame) -> str:
     """What is in force for results, or for what most is known of."""
     whole = force.loc[force["name"].isna()] if len(force) else force
     if not len(whole):
@@ -197,14 +203,19 @@ def _in_force_said(held: pd.DataFrame, force: pd.DataFrame) -> str:
     first = noun[:1].upper() + noun[1:]
     off = int(row["outlive"]) + int(row["short"])
     stated, observed = row["stated"], row["observed"]
+    changed = changes.loc[changes["family"].eq(row["family"]) & changes["name"].isna()]
+    since = ""
+    if len(changed):
+        last = changed.iloc[-1]
+        since = f", and those stored from {on(last['first_after'])} on live {duration(round(last['to_seconds']))}"
     if pd.notna(stated) and stated and not off:
         return f"{first} live {duration(stated)}, as stated (all {keys:,} that say when they were stored)."
     if pd.notna(stated) and stated:
         common = f"; most live {duration(round(observed))}" if pd.notna(observed) and abs(observed - stated) > 2 else ""
-        return f"Stated for {noun} is {duration(stated)}, and {off:,} of {keys:,} live otherwise{common}."
+        return f"Stated for {noun} is {duration(stated)}, and {off:,} of {keys:,} live otherwise{common}{since}."
     if pd.notna(observed):
         share = f"{int(round(row['share'] * keys)):,} of {keys:,}"
-        return f"{first} live {duration(round(observed))} ({share} that say when they were stored); " + (
+        return f"{first} live {duration(round(observed))} ({share} that say when they were stored){since}; " + (
             "stated is that they stay until removed." if pd.notna(stated) else "no retention is stated."
         )
     return f"{first} have no TTL in common."

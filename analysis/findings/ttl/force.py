@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.celery.families import TASK_META
 from analysis.evidence.source.patterns import covers
 from analysis.findings.ttl.retention import kept_for
-from analysis.findings.words import count, duration, listed, stamp
+from analysis.findings.words import count, duration, listed
 from analysis.settings import Settings
 
 # Clocks of worker and server differ by as much, and a result is stored some milliseconds after its own date_done.
@@ -187,18 +187,10 @@ def _says(found: list[Policy], lives: Lives, off: Lives, stated: tuple[Stated, .
         if (np.abs(off - median) <= SAME).mean() >= 0.9:
             more = "more" if median > 0 else "less"
             yield f"all alike {_seconds(abs(median))} {more} than stated: clocks that differ would show the same"
-    for one, two in changes_of(found):
-        yield f"changed from {_seconds(one.seconds)} to {_seconds(two.seconds)} {_between(one.last, two.first)}"
     others = [other for other in stated[1:] if abs(other.seconds - stated[0].seconds) > SAME]
     if others:
         places = [f"{kept_for(one.seconds)} in {one.source}" for one in (stated[0], *others)]
         yield f"not stated alike: {listed(places)}"
-
-
-def _between(one: pd.Timestamp, two: pd.Timestamp) -> str:
-    if one >= two:
-        return f"about {stamp(two)}"
-    return f"between {stamp(one)} and {stamp(two)}"
 
 
 def _seconds(value: float) -> str:
@@ -211,14 +203,17 @@ CHANGES = ["family", "name", "from_seconds", "to_seconds", "last_before", "first
 
 
 def changes_in_force(stored: pd.DataFrame) -> pd.DataFrame:
-    """Where a family's TTL changed at a time: columns ``CHANGES``; only where one policy ended before the next began.
+    """Where the TTL of a family, or else of one task in it, changed at a time: columns ``CHANGES``; only where one
+    policy ended before the next began.
 
     ``last_before`` and ``first_after`` are the last key of the old policy and the first of the new one.
     """
     rows = []
     for shown, group in stored.loc[stored["seconds"].notna()].groupby("shown", observed=True):
-        names = group["name"].dropna().unique()
-        parts = [(None, group)] if len(names) < 2 else [(str(n), g) for n, g in group.groupby("name", observed=True)]
+        parts: list[tuple[str | None, pd.DataFrame]] = [(None, group)]
+        if not changes_of(policies_of(group)):
+            # Each task may have policies of its own, which lie side by side in the family.
+            parts = [(str(name), part) for name, part in group.groupby("name", observed=True)]
         for name, part in parts:
             for one, two in changes_of(policies_of(part)):
                 values = (one.seconds, two.seconds, one.last, two.first, one.keys, two.keys)
