@@ -139,13 +139,15 @@ def escaped(text: str, limit: int = LONGEST_TEXT, keep: str = "") -> Markup:
 @dataclass(frozen=True)
 class _Cell:
     text: str
-    kind: str  # n: number, t: time, w: wide text, c: an ID or a path, or empty
+    kind: str  # n: number, t: time, w: wide text, c: an ID or a path, k: a short name, or empty
     exact: str = ""
     names_evidence: bool = False
 
 
 # Columns whose text is a name to a machine: set in one width.
 _CODE = frozenset("key task_id sha256 path snapshot before after where".split())
+# Columns of short names, which break between words only.
+_NAMES = frozenset("family name stored_from".split())
 # Columns that say from which evidence a row is.
 _FROM = frozenset("source snapshot before after".split())
 
@@ -166,7 +168,8 @@ def cell(value: Any, name: str = "") -> _Cell:
     if isinstance(value, float) or type(value).__name__.startswith("float"):
         return _Cell(_number(float(value)), "n")
     text = said(value)
-    return _Cell(text, "c" if name in _CODE else "w" if len(text) > 40 else "", names_evidence=name in _FROM)
+    kind = "c" if name in _CODE else "w" if len(text) > 40 else "k" if name in _NAMES else ""
+    return _Cell(text, kind, names_evidence=name in _FROM)
 
 
 def _number(value: float) -> str:

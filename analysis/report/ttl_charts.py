@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from analysis.findings.ttl.force import SAME, Policy, policies_of
+from analysis.findings.ttl.force import SAME, Policy, lived, policies_of
 from analysis.findings.ttl.forecast import HORIZON, Forecast
 from analysis.findings.ttl.remaining import BIN_NAMES, NONE, PAST
 from analysis.findings.words import count, duration, stamp
@@ -44,7 +44,7 @@ MOST_PANELS = 4
 # Beyond so many, keys are drawn as cells of so many pixels, the darker the more.
 _MOST_POINTS, _CELL = 1_500, 3.0
 _PANEL, _TITLE, _GAP, _ENDLESS = 150.0, 22.0, 12.0, 10.0
-_LEFT, _RIGHT = 132.0, 14.0
+_LEFT, _RIGHT = 150.0, 14.0
 _FEWEST_BINS = 6
 # What is held takes at least a twelfth of the axis, however far back a policy reaches.
 _WIDEST = 11
@@ -177,7 +177,7 @@ def _panel(
     title = f"{family_name(name)}: {count(len(with_ttl), 'key')}"
     parts = []
     if off.any():
-        parts.append(f"{int(off.sum()):,} off the policy (crosses)")
+        parts.append(f"{int(off.sum()):,} off the policy ({'orange' if off.sum() > _MOST_POINTS else 'crosses'})")
     if endless.any():
         parts.append(f"{int(endless.sum()):,} without a TTL (strip)")
     if outside:
@@ -186,22 +186,24 @@ def _panel(
         parts.append("darker is more keys")
     ax.text(0, top + _TITLE - 6, fitting(drawable(", ".join([title, *parts]), 200), width), va="bottom", color=INK,
             clip_on=False)  # fmt: skip
-    lived = [f"{one.keys:,} live {duration(round(one.seconds))}" for one in policies]
+    lives_told = [f"{one.keys:,} live {lived(one.seconds)}" for one in policies]
     told = f"stated {duration(stated)}" if stated else "nothing stated"
-    return f"{', '.join([title, *parts])}; {told}; {', '.join(lived) or 'no life in common'}."
+    return f"{', '.join([title, *parts])}; {told}; {', '.join(lives_told) or 'no life in common'}."
 
 
 def _range(y: Floats, taken: float, policies: list[float], whole: float) -> tuple[float, float]:
     """The ends of the scale of expiry: all of it, or without the few that lie so far off that the rest were a line."""
     most = np.quantile(y, [0.005, 0.995])
-    low, high = min(most[0], taken), max([most[1], *(whole + one for one in policies)])
+    low, high = most[0], max([most[1], *(whole + one for one in policies)])
+    # The time of the snapshot is the end of all life; a long one has it far below.
+    low = min(low, taken) if low - taken <= high - low else low
     low, high = min(low, high - 60), max(high, low + 60)
     if y.max() - min(low, y.min()) <= 3 * (high - low):
         high = max(high, y.max())
     if max(high, y.max()) - y.min() <= 3 * (high - low):
         low = min(low, y.min())
     pad = (high - low) * 0.02
-    return low - pad if low < taken else low, high + pad
+    return low - pad, high + pad
 
 
 def _keys(ax: Axes, x: Floats, y: Floats, whole: float, head: float, base: float, width: float, mark: str, color: str
@@ -234,7 +236,7 @@ def _lines(
     """The diagonals of what is stated (dashed) and of what many keys live (dotted), each with its name."""
     alike = [one for one in policies if stated and abs(one.seconds - stated) <= SAME]
     lines = [(stated, "--", f"stated{' and lived' if alike else ''}: {duration(stated)}")] if stated else []
-    lines += [(one.seconds, ":", f"lived: {duration(round(one.seconds))}") for one in policies if one not in alike]
+    lines += [(one.seconds, ":", f"lived: {lived(one.seconds)}") for one in policies if one not in alike]
     for place, (seconds, dash, words) in enumerate(lines):
         ends = np.array([max(0.0, low - seconds), min(whole, high - seconds)])
         if ends[1] <= ends[0]:

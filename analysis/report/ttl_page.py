@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.findings.ttl import TtlFindings
 from analysis.findings.ttl.endless import MOST_ENDLESS
+from analysis.findings.ttl.force import RENEWED, lived
 from analysis.findings.ttl.forecast import BEYOND, IN_MEMORY, over_families
 from analysis.findings.ttl.policies import HEADINGS
 from analysis.findings.ttl.written import ASSUMES
@@ -44,7 +45,7 @@ def taken(found: TtlFindings) -> Html:
 
 
 def coverage(found: TtlFindings) -> Html:
-    """Of which keys a life can be measured, and which lie off the policy where it changed."""
+    """Of how many keys a life can be measured, and by what."""
     columns = {
         "family": "Family",
         "keys": "Keys held",
@@ -63,30 +64,25 @@ def coverage(found: TtlFindings) -> Html:
 def quantiles(found: TtlFindings) -> Html:
     """Remaining TTL by family."""
     columns = {"family": "Family", "keys": "Keys", "without_ttl": "No TTL", "past_expiry": "Past expiry", **_QUANTILES}
-    shown = _durations(found.quantiles, *_QUANTILES)
+    shown = _durations(found.quantiles.sort_values("keys", ascending=False, kind="stable"), *_QUANTILES)
     return table(shown, label="Remaining TTL by family", columns=columns, empty="There is no key in the evidence.")
 
 
 def force(found: TtlFindings) -> Html:
     """The retention in force against the stated one, by family and task; where it changed; who deviates."""
     columns = {
-        "family": "Family",
-        "name": "Task",
-        "keys": "Keys measured",
-        "stated": "Stated",
-        "observed": "Most live",
-        "outlive": "Outlive it",
-        "short": "Fall short",
-        "says": "In words",
-    }
-    rows = _durations(found.force, "stated", "observed")
-    rows = rows.assign(stated=["kept until removed" if value == "0 s" else value for value in rows["stated"]])
+        "family": "Family", "name": "Task", "keys": "Keys measured", "stated": "Stated", "lives": "They live (keys)",
+        "outlive": "Outlive it", "short": "Fall short", "says": "Note",
+    }  # fmt: skip
+    rows = _durations(found.force, "stated")
+    rows = rows.assign(stated=["until removed" if value == "0 s" else value for value in rows["stated"]])
     empty = "No life of a key is measured, so the retention in force is not observable."
-    if not rows["name"].notna().any():
-        del columns["name"]
+    for name in ("name", "says"):
+        if not rows[name].fillna("").astype(bool).any():
+            del columns[name]
     return together(
         table(rows, label="Retention stated and in force", columns=columns, empty=empty),
-        *([sentence(_changed(row)) for row in found.changes.itertuples()]),
+        *([sentence(_changed(row), "finding") for row in found.changes.itertuples()]),
         _deviating(found),
     )
 
@@ -94,8 +90,8 @@ def force(found: TtlFindings) -> Html:
 def _changed(row) -> str:  # type: ignore[no-untyped-def]
     name = f" of {said(row.name, 120)}" if isinstance(row.name, str) else ""
     return (
-        f"The TTL of {said(row.family, 80)} keys{name} changed from {duration(round(row.from_seconds))} to "
-        f"{duration(round(row.to_seconds))}: the last key of the old one was stored at {stamp(row.last_before)}, the "
+        f"The TTL of {said(row.family, 80)} keys{name} changed from {lived(row.from_seconds)} to "
+        f"{lived(row.to_seconds)}: the last key of the old one was stored at {stamp(row.last_before)}, the "
         f"first of the new one at {stamp(row.first_after)} ({row.keys_before:,} and {row.keys_after:,} keys held)."
     )
 
@@ -108,20 +104,19 @@ def _deviating(found: TtlFindings) -> Html:
     few = found.deviations.groupby("family", sort=False).head(_MOST_DEVIATIONS)
     rows = _durations(few, "seconds", "policy")
     gaps = [None if pd.isna(value) else f"{'+' if value > 0 else '−'}{duration(value)}" for value in few["off"]]
+    rows = rows.assign(off=gaps, key=[f"db{db}:{key}" for db, key in zip(few["db"], few["key"], strict=True)])
     columns = {
-        "family": "Family", "db": "Database", "key": "Key", "stored_at": "Stored", "stored_from": "By",
-        "expires_at": "Expires", "seconds": "Lives", "policy": "Policy", "off": "Off by", "says": "So it",
+        "family": "Family", "key": "Key", "stored_at": "Stored", "expires_at": "Expires", "seconds": "Lives",
+        "off": "Off by",
     }  # fmt: skip
+    if few["says"].str.contains(RENEWED, regex=False).any():
+        columns["says"] = "So it"
     listed_here = f", of which at most {_MOST_DEVIATIONS} of a family are listed, the farthest off first"
     return together(
         sentence(
             f"{count(off, 'key does', 'keys do')} not live as the policy says{listed_here if off > len(few) else ''}."
         ),
-        table(
-            rows.assign(off=gaps, db=_databases(rows)),
-            label="Keys that outlive the policy or fall short of it",
-            columns=columns,
-        ),
+        table(rows, label="Keys that outlive the policy or fall short of it", columns=columns, folds=len(rows) > 3),
     )
 
 
@@ -130,7 +125,7 @@ def endless(found: TtlFindings) -> Html:
     if not len(found.endless_counts):
         return sentence("No key lacks a TTL of which anything says that it should have one.", "quiet")
     counted = [
-        f"{count(row.keys, 'key')} of {said(row.family, 80)} ({said(row.why, 200)})"
+        f"{count(row.keys, f'{said(row.family, 80)} key')} ({said(row.why, 200)})"
         for row in found.endless_counts.itertuples()
     ]
     more = int(found.endless_counts["keys"].sum()) - len(found.endless)
@@ -172,17 +167,22 @@ def _peak(hours: pd.DataFrame) -> str:
 
 def written(found: TtlFindings) -> Html:
     """Shares of keys held, and the estimate of keys written, with what it assumes."""
-    rows = _durations(found.written, "life").assign(
-        share_held=[_percent(share, 1) for share in found.written["share_held"]],
-        share_written=[_percent(share, 1) for share in found.written["share_written"]],
-        interval=[f"{low:,.4g} – {high:,.4g}" for low, high in zip(found.written["low"], found.written["high"],
-                                                                 strict=True)],
-    )  # fmt: skip
+    rows = _durations(found.written, "life")
+    rows = rows.assign(
+        share_held=[_percent(share, 1) for share in rows["share_held"]],
+        share_written=[_percent(share, 1) for share in rows["share_written"]],
+        per_hour=[
+            f"{_rate(rate)} ({_rate(low)} – {_rate(high)})"
+            for rate, low, high in zip(rows["per_hour"], rows["low"], rows["high"], strict=True)
+        ],
+    )
     columns = {
-        "family": "Family", "name": "Task", "held": "Keys held", "share_held": "Of keys held", "life": "Live",
-        "per_hour": "Written an hour (estimate)", "interval": "95 % interval", "share_written": "Of keys written",
+        "family": "Family", "name": "Task", "held": "Held", "share_held": "Of keys held", "life": "Live",
+        "per_hour": "Written an hour, estimate (95 % interval)", "share_written": "Of keys written",
         "says": "Assumption",
     }  # fmt: skip
+    if not rows["name"].notna().any():
+        del columns["name"]
     empty = "No life of a key is measured, so what is written cannot be estimated."
     return together(
         sentence(ASSUMES, "quiet"), table(rows, label="Of keys held and of keys written", columns=columns, empty=empty)
@@ -203,6 +203,10 @@ def policies(found: TtlFindings) -> Html:
     )
 
 
+def _rate(keys: float) -> str:
+    return f"{keys:,.0f}" if keys >= 100 else f"{keys:.3g}"
+
+
 def _percent(share: float, places: int = 0) -> str:
     """A share that was counted, which may be none or all."""
     return f"{share * 100:.{places}f} %"
@@ -214,9 +218,5 @@ def _databases(rows: pd.DataFrame) -> list[str]:
 
 def _durations(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
     """With these columns of seconds as durations."""
-    told = {name: [duration(_whole(v)) if pd.notna(v) else None for v in rows[name]] for name in names}
+    told = {name: [lived(value) if pd.notna(value) else None for value in rows[name]] for name in names}
     return rows.assign(**{name: pd.Series(values, index=rows.index, dtype=object) for name, values in told.items()})
-
-
-def _whole(seconds: float) -> float:
-    return round(seconds) if seconds >= 1 else seconds

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.findings.ttl.endless import endless_keys
-from analysis.findings.ttl.force import changes_in_force, deviations, in_force, stated_policies
+from analysis.findings.ttl.force import changes_in_force, deviations, in_force, lived, stated_policies
 from analysis.findings.ttl.forecast import Forecast, expiry_forecast
 from analysis.findings.ttl.held import held_keys, observable, when_stored
 from analysis.findings.ttl.policies import as_markdown, policy_table, server_policies
@@ -207,15 +207,15 @@ def _in_force_said(held: pd.DataFrame, force: pd.DataFrame, changes: pd.DataFram
     since = ""
     if len(changed):
         last = changed.iloc[-1]
-        since = f", and those stored from {on(last['first_after'])} on live {duration(round(last['to_seconds']))}"
+        since = f", and those stored from {on(last['first_after'])} on live {lived(last['to_seconds'])}"
     if pd.notna(stated) and stated and not off:
         return f"{first} live {duration(stated)}, as stated (all {keys:,} that say when they were stored)."
     if pd.notna(stated) and stated:
-        common = f"; most live {duration(round(observed))}" if pd.notna(observed) and abs(observed - stated) > 2 else ""
+        common = f"; most live {lived(observed)}" if pd.notna(observed) and abs(observed - stated) > 2 else ""
         return f"Stated for {noun} is {duration(stated)}, and {off:,} of {keys:,} live otherwise{common}{since}."
     if pd.notna(observed):
         share = f"{int(round(row['share'] * keys)):,} of {keys:,}"
-        return f"{first} live {duration(round(observed))} ({share} that say when they were stored){since}; " + (
+        return f"{first} live {lived(observed)} ({share} that say when they were stored){since}; " + (
             "stated is that they stay until removed." if pd.notna(stated) else "no retention is stated."
         )
     return f"{first} have no TTL in common."

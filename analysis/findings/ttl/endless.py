@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.celery.claims import UNCLAIMED
 from analysis.findings.ttl.force import Stated
-from analysis.findings.ttl.retention import kept_for
+from analysis.findings.words import duration
 
 COLUMNS = ["server", "db", "key", "family", "status", "why"]
 MOST_ENDLESS = 1_000
@@ -51,7 +51,7 @@ def _found(held: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -> Iter
             continue
         if family in _ALIKE and (told := stated.get(family)):
             if told[0].seconds:
-                yield group.loc[without], f"{told[0].source} states {kept_for(told[0].seconds)}"
+                yield group.loc[without], f"{told[0].source} states {duration(told[0].seconds)}"
         elif family in _ALIKE and (have := int((~without).sum())) >= int(without.sum()):
             yield group.loc[without], f"{have:,} of {len(group):,} keys of its family have one"
         elif family == "unacked_mutex":

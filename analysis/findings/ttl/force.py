@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.celery.families import TASK_META
 from analysis.evidence.source.patterns import covers
 from analysis.findings.ttl.retention import kept_for
-from analysis.findings.words import count, duration, listed
+from analysis.findings.words import duration, listed
 from analysis.settings import Settings
 
 # Clocks of worker and server differ by as much, and a result is stored some milliseconds after its own date_done.
@@ -123,7 +123,7 @@ def changes_of(policies: list[Policy]) -> list[tuple[Policy, Policy]]:
     return pairs if all(one.ended < two.begun and min(one.keys, two.keys) >= _LEAST_KEYS for one, two in pairs) else []
 
 
-FORCE = ["family", "name", "keys", "stated", "stated_from", "observed", "share", "outlive", "short", "says"]
+FORCE = ["family", "name", "keys", "stated", "stated_from", "observed", "share", "lives", "outlive", "short", "says"]
 
 
 def in_force(stored: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -> pd.DataFrame:
@@ -131,11 +131,13 @@ def in_force(stored: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -> 
     task name where there are several: columns ``FORCE``.
 
     ``keys`` are those with a TTL whose life is measured; ``stated`` and ``observed`` seconds (missing = none, no life
-    in common); ``share`` of the keys that live the observed one; ``outlive`` and ``short`` those off the policy, which
-    is the stated one, else the observed.
+    in common); ``share`` of the keys that live the observed one; ``lives`` all that many share, in words; ``outlive``
+    and ``short`` those off the policy, which is the stated one, else the observed. The largest family comes first.
     """
     rows = []
-    for shown, group in stored.loc[stored["seconds"].notna()].groupby("shown", observed=True):
+    known = stored.loc[stored["seconds"].notna()]
+    groups = [(shown, group) for shown, group in known.groupby("shown", observed=True)]
+    for shown, group in sorted(groups, key=lambda one: -len(one[1])):
         policy = stated.get(str(group["family"].iloc[0]), ())
         rows.append({"family": str(shown), "name": None, **_row(group, policy)})
         names = group["name"].value_counts()
@@ -159,7 +161,8 @@ def _row(group: pd.DataFrame, stated: tuple[Stated, ...]) -> dict[str, object]:
         "share": found[0].keys / len(group) if found else None,
         "outlive": int((off > SAME).sum()),
         "short": int((off < -SAME).sum()),
-        "says": ". ".join(_says(found, lives, off, stated)),
+        "lives": _lives(found, lives),
+        "says": "; ".join(_says(off, stated)),
     }
 
 
@@ -174,29 +177,35 @@ def _off(lives: Lives, policy: float | None) -> Lives:
     return np.zeros(len(lives)) if policy is None else lives - policy
 
 
-def _says(found: list[Policy], lives: Lives, off: Lives, stated: tuple[Stated, ...]) -> Iterator[str]:
+def _lives(found: list[Policy], lives: Lives) -> str:
     if found:
-        yield listed([f"{count(one.keys, 'key')} of {len(lives):,} live {_seconds(one.seconds)}" for one in found])
-    else:
-        low, middle, high = np.quantile(lives, [0, 0.5, 1])
-        spread = f"from {_seconds(low)} to {_seconds(high)}, half of them up to {_seconds(middle)}"
-        yield f"No life in common: {spread}"
+        return listed([f"{lived(one.seconds)} ({one.keys:,})" for one in found])
+    low, middle, high = np.quantile(lives, [0, 0.5, 1])
+    return f"none in common: {lived(low)} to {lived(high)}, half of them up to {lived(middle)}"
+
+
+def _says(off: Lives, stated: tuple[Stated, ...]) -> Iterator[str]:
     if stated and not stated[0].seconds:
         yield f"stated is {kept_for(0)}, and yet they have a TTL"
     elif stated and (median := float(np.median(off))) and SAME < abs(median) <= _CLOCKS:
         if (np.abs(off - median) <= SAME).mean() >= 0.9:
             more = "more" if median > 0 else "less"
-            yield f"all alike {_seconds(abs(median))} {more} than stated: clocks that differ would show the same"
+            yield f"all alike {lived(abs(median))} {more} than stated: clocks that differ would show the same"
     others = [other for other in stated[1:] if abs(other.seconds - stated[0].seconds) > SAME]
     if others:
         places = [f"{kept_for(one.seconds)} in {one.source}" for one in (stated[0], *others)]
         yield f"not stated alike: {listed(places)}"
 
 
-def _seconds(value: float) -> str:
-    """A life: exact where it is a whole number of seconds but for milliseconds."""
-    whole = round(value)
-    return duration(whole if whole and abs(value - whole) < SAME else value)
+def measured(seconds: float) -> float:
+    """A life as closely as clocks measure it: one within ``SAME`` of whole minutes is those minutes."""
+    minutes = round(seconds / 60) * 60
+    return minutes if minutes >= 120 and abs(seconds - minutes) <= SAME else round(seconds) or seconds
+
+
+def lived(seconds: float) -> str:
+    """A measured life in words."""
+    return duration(measured(seconds))
 
 
 CHANGES = ["family", "name", "from_seconds", "to_seconds", "last_before", "first_after", "keys_before", "keys_after"]
@@ -225,6 +234,9 @@ DEVIATIONS = ["family", "name", "db", "key", "stored_at", "stored_from", "expire
               "says"]  # fmt: skip
 
 
+RENEWED = "counted from its creation: a later write may have renewed it"
+
+
 def deviations(stored: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -> pd.DataFrame:
     """Keys that outlive the policy or fall short of it, the farthest off first, at most ``MOST_DEVIATIONS`` of each
     family (``in_force`` counts them all): columns ``DEVIATIONS``; ``policy`` and ``off`` (life less policy) in seconds.
@@ -241,7 +253,7 @@ def deviations(stored: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -
         far = far[np.argsort(-np.abs(off[far]), kind="stable")][:MOST_DEVIATIONS]
         words = np.where(off[far] > 0, "outlives it", "falls short of it")
         renewed = group["stored_from"].to_numpy(dtype=object)[far] == "created_at"
-        words = np.where(renewed & (off[far] > 0), "outlives it, from its creation; a later write may have renewed it",
+        words = np.where(renewed & (off[far] > 0), f"outlives it, {RENEWED}",
                          words)  # fmt: skip
         known = policy is not None and np.isfinite(policy)
         parts.append(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.celery.families import FAMILIES
 from analysis.evidence.source.patterns import covers
-from analysis.findings.ttl.force import Stated, policies_of
+from analysis.findings.ttl.force import Stated, changes_of, lived, measured, policies_of
 from analysis.findings.ttl.retention import kept_for
 from analysis.findings.words import count, duration, listed, stamp
 
@@ -135,9 +135,9 @@ def _observed(group: pd.DataFrame, stored: pd.DataFrame) -> str:
         bound = f"; at least the {duration(left.max())} that one had left" if len(left) else ""
         told = f"not observable: nothing says when they were stored{bound}"
     elif found := policies_of(stored):
-        told = listed([f"{duration(round(one.seconds))} ({one.keys:,} of {len(lives):,})" for one in found])
+        told = listed([f"{lived(one.seconds)} ({one.keys:,} of {len(lives):,})" for one in found])
     else:
-        told = f"no TTL in common: {duration(lives.min())} to {duration(lives.max())}"
+        told = f"no TTL in common: {lived(lives.min())} to {lived(lives.max())}"
     return "; ".join(part for part in (told, none) if part)
 
 
@@ -192,14 +192,17 @@ def _look_back(group: pd.DataFrame, stored: pd.DataFrame, policy: tuple[Stated, 
     oldest = stored["stored_at"].min() if len(stored) else pd.NaT
     held = f"the oldest held is of {stamp(oldest)}" if pd.notna(oldest) else "nothing held says when it was stored"
     common = policies_of(stored)
-    seconds = round(common[0].seconds) if common else policy[0].seconds if policy else None
+    changed = changes_of(common)
+    now = changed[-1][1] if changed else common[0] if common else None
+    seconds = measured(now.seconds) if now else policy[0].seconds if policy else None
     if len(group) and group["expires_at"].isna().all():
         return f"until it is removed; {held}"
     if not seconds:
         return held if seconds is None else f"until it is removed; {held}"
     taken = group["taken_at"].max() if len(group) else pd.NaT
     since = f", so from {stamp(taken - pd.Timedelta(seconds=seconds))} at that snapshot" if pd.notna(taken) else ""
-    return f"{duration(seconds)} after it was stored{since}; {held}"
+    of_late = f" since {stamp(now.first)}" if changed and now else since
+    return f"{duration(seconds)} after it was stored{of_late}; {held}"
 
 
 def _deviating(judged: pd.Series | None) -> str:
@@ -224,9 +227,9 @@ def as_markdown(policies: pd.DataFrame, deviations: pd.DataFrame, as_of: str, mo
     if len(deviations):
         lines += ["", "Keys that outlive their policy or fall short of it:", ""]
         for row in deviations.head(most).itertuples():
-            lived = f"lives {duration(row.seconds)}"
+            told = f"lives {lived(row.seconds)}"
             meant = f" instead of {duration(row.policy)}" if pd.notna(row.policy) else " instead of until it is removed"
-            lines.append(f"- {_in_cell(row.key)} (DB {row.db}, {_in_cell(row.family)}): {lived}{meant}")
+            lines.append(f"- {_in_cell(row.key)} (DB {row.db}, {_in_cell(row.family)}): {told}{meant}")
         if len(deviations) > most:
             lines.append(f"- and {len(deviations) - most:,} more that are listed in the report")
     return "\n".join(lines) + "\n"

@@ -90,7 +90,7 @@ def _evenness(group: pd.DataFrame, lives: np.ndarray) -> str:
     ages = (group["taken_at"] - group["stored_at"]).dt.total_seconds().to_numpy(dtype=float) / lives
     test = kstest(ages, "uniform")
     if test.statistic < _UNEVEN or test.pvalue > _SURE:
-        return "ages as even writing would leave them"
+        return "borne out by the ages held"
     oldest = float(ages.max())
-    reason = f"the oldest has lived {oldest:.0%} of its life" if oldest < 0.8 else "the ages lie far from even"
-    return f"not written evenly, or removed before its time: {reason}; the estimate does not hold"
+    reason = f"the oldest has lived {oldest * 100:.0f} % of its life" if oldest < 0.8 else "the ages lie far from even"
+    return f"does not hold: {reason}, so writing was not even, or keys were removed early"
