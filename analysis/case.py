@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.cache import Cache, open_cache
+from analysis.celery.archive import Part, distinct, read_part, sum_of
 from analysis.celery.deeds import identified
 from analysis.celery.families import name_families
 from analysis.celery.jobs import jobs_frame
@@ -64,6 +65,7 @@ class Case(ShowsItself):
     ignored: tuple[Ignored, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
     streams: tuple[StreamReading, ...] = ()
+    archives: tuple[Part, ...] = ()
     config: dict[str, dict[str, str]] = field(default_factory=dict)
     keys: pd.DataFrame = field(default_factory=lambda: frame("keys"))
     tasks: pd.DataFrame = field(default_factory=lambda: frame("tasks"))
@@ -91,8 +93,8 @@ class Case(ShowsItself):
         )
 
     def value(self, snapshot: str, offset: int) -> Value:
-        """The value at ``offset`` of a snapshot of this case, or of the state of an append-only file (columns
-        ``snapshot`` and ``offset`` of every frame). Raises ValueUnreadable.
+        """The value at ``offset`` of a snapshot of this case, of the state of an append-only file, or of an archive
+        (columns ``snapshot`` and ``offset`` of every frame). Raises ValueUnreadable.
         """
         return self._by_source[snapshot].value(int(offset))
 
@@ -157,9 +159,21 @@ class Case(ShowsItself):
                 found.add(row.task_id)
         return found
 
+    @cached_property
+    def sums(self) -> dict[str, str]:
+        """By snapshot, and by state of an append-only file, the SHA-256 of what it was read from."""
+        known = dict(self.evidence[["path", "sha256"]].itertuples(index=False))
+        parts = {
+            one.state.source: sum_of((str(row["path"]), known[row["path"]]) for row in one.rows)
+            for one in self.streams
+            if one.state is not None
+        }
+        return {snapshot.source: snapshot.sha256 for snapshot in self.snapshots} | parts
+
     @property
-    def _by_source(self) -> dict[str, Snapshot | Replayed]:
-        found: dict[str, Snapshot | Replayed] = {snapshot.source: snapshot for snapshot in self.snapshots}
+    def _by_source(self) -> dict[str, Snapshot | Replayed | Part]:
+        found: dict[str, Snapshot | Replayed | Part] = {snapshot.source: snapshot for snapshot in self.snapshots}
+        found |= {part.source: part for part in self.archives}
         return found | {stream.state.source: stream.state for stream in self.streams if stream.state is not None}
 
 
@@ -225,6 +239,7 @@ class _Reading:
     clients: pd.DataFrame | None = None
     counters: pd.DataFrame | None = None
     snapshot: Snapshot | None = None
+    archive: Part | None = None
     answer: InfoAnswer | None = None
     config: dict[str, str] | None = None
 
@@ -309,12 +324,18 @@ def _told(case: Case, readings: list[_Reading], streams: list[StreamReading]) ->
     )
     states = [stream.state.keys_at(stream.taken_at) for stream in streams if stream.state is not None]
     keys = name_families(concat("keys", [snapshot_keys, *states]), read.value, settings.jobs)
+    # What was kept from a file that is here itself adds nothing to it.
+    kept = (r.archive for r in readings if r.archive)
+    archives = distinct(part for part in kept if part.seen_sha256 not in read.sums.values())
+    tasks = tasks_frame(keys, read.value, {snapshot.source: snapshot for snapshot in snapshots})
+    jobs = jobs_frame(keys, read.value, settings.jobs)
     return replace(
         read,
+        archives=archives,
         keys=keys,
-        tasks=tasks_frame(keys, read.value, {snapshot.source: snapshot for snapshot in snapshots}),
+        tasks=concat("tasks", [tasks, *(part.tasks for part in archives)]),
         messages=messages_frame(keys, read.value),
-        jobs=jobs_frame(keys, read.value, settings.jobs),
+        jobs=concat("jobs", [jobs, *(part.jobs for part in archives)]),
     )
 
 
@@ -378,6 +399,9 @@ def _read_one(item: CaseFile, settings: Settings, cache: Cache | None, progress:
             row |= {"from": snapshot.taken_at, "to": snapshot.taken_at, "complete": snapshot.complete}
             row |= {"stopped_at": snapshot.stopped_at, "reason": snapshot.reason}
             return _Reading(row, snapshot=snapshot)
+        case "archive":
+            part = read_part(item.path, **where)
+            return _Reading(row | {"from": part.seen_at, "to": part.seen_at}, archive=part)
         case "info":
             answer = read_info(item.path, **where, stamp=item.stamp, file_time=_file_time(item.path))
             row |= {"from": answer.row["started_at"], "to": answer.row["at"]}

@@ -20,6 +20,7 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
+from analysis.archive import NAME, keep
 from analysis.cache import FOLDER_SWITCH, open_cache
 from analysis.case import Case, open_case
 from analysis.errors import Unusable
@@ -43,10 +44,10 @@ T = TypeVar("T")
 _PIECE = 10_000
 
 
-def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every verb has."""
+def _options(out: str | None, about: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that every verb has; ``out`` is where it writes unless told."""
     options = (
-        click.option("--out", default="reports", show_default=True, metavar="DIR", help="Folder for what is made."),
+        click.option("--out", default=out, show_default=True, metavar="DIR", help=about),
         click.option(
             "--cache", metavar="DIR", help="Folder for what is kept between runs: what was read of large snapshots."
         ),
@@ -54,9 +55,16 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
         click.option("--show-values", is_flag=True, help="Show values whole, not shortened and redacted."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return with_options
+
+
+_shared = _options("reports", "Folder for what is made.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -223,7 +231,8 @@ def verify_purge(case: str, file: str, **options: Any) -> int:
     servers = set(opened.evidence["server"].dropna())
     append_only = set(opened.evidence.loc[opened.evidence["kind"].eq("append-only file"), "path"])
     shots = with_order(shots, append_only)
-    found = verify(ids, opened.keys, opened.jobs, opened.messages, shots, around, servers, append_only)
+    jobs = opened.jobs.loc[opened.jobs["snapshot"].isin(shots["snapshot"])]
+    found = verify(ids, opened.keys, jobs, opened.messages, shots, around, servers, append_only)
     if said.as_json:
         for part in _purge_object(found):
             click.echo(part, nl=False)
@@ -233,6 +242,34 @@ def verify_purge(case: str, file: str, **options: Any) -> int:
         for line in purge_lines(found, printable):
             click.echo(line)
     said.failed = bool(len(found.remaining) or len(found.undecided))
+    return said.status(opened)
+
+
+@cli.command()
+@click.argument("case")
+@_options(None, "Folder of the archive; unless given, the folder archive of CASE.")
+def archive(case: str, out: str | None, **options: Any) -> int:
+    """Keep the results and job records of CASE as Parquet, before they expire; adds only what is new.
+
+    The archive lies in the folder archive of CASE, where every verb reads it as a source; of a CASE that is one file,
+    or comes with the kit, in the current folder. A record whose content and expiry it has already is not added again.
+    What is named like a secret is redacted unless --show-values is given; a pickle is not opened, of it only size and
+    digest are kept.
+    """
+    said = _Said(out="", **options)
+    opened = said.open(case)
+    folder = Path(out or (opened.path if Path(case).is_dir() else Path()) / NAME)
+    with _Bar(said) as bar:
+        kept = keep(opened, folder, whole=shown(), progress=bar)
+    if said.as_json:
+        click.echo(to_json({"archive": os.fspath(folder), **kept.to_dict()}))
+    else:
+        for line in (*kept.lines(), *map(os.fspath, kept.files)):
+            click.echo(line)
+    for item in kept.unread:
+        said.failed = True
+        if not any(other.path == f"{NAME}/{item.path}" for other in opened.ignored):
+            click.echo(f"analysis: {folder}/{item}", err=True)
     return said.status(opened)
 
 

@@ -38,6 +38,7 @@ _KINDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"keyspace.*\.log", "keyspace log"),
         (r".*\.aof|.*\.manifest|.*\.aof\.\d+\.base\.rdb", "append-only file"),
         (r".*\.rdb", "snapshot"),
+        (r"archive-.*\.parquet", "archive"),
         (r".*\.log(?:[.-].*)?", "log"),
     )
 )
@@ -88,7 +89,7 @@ def find_files(root: Path) -> tuple[list[CaseFile], list[Ignored]]:
             kind = "archive"
         elif not kind and inner[0] == "logs":
             kind = "log"
-        if kind in ("keys read by SCAN", "archive"):
+        if kind == "keys read by SCAN":
             ignored.append(Ignored(name, NOT_YET.format(kind), True))
         elif kind == "capture.json":
             ignored.append(Ignored(name, "only tells how the case was captured"))

@@ -30,9 +30,10 @@ from analysis.findings.survival import SurvivalFindings, survival_findings
 from analysis.findings.telling.advice import DECIDES, gaps
 from analysis.findings.timeline import timeline
 from analysis.findings.traces import known_ids, whole_id
-from analysis.findings.ttl import TtlFindings, retention, retention_table, ttl_findings
+from analysis.findings.ttl import TtlFindings, retention_table, ttl_findings
 from analysis.findings.verdict import Gap, Verdict
-from analysis.findings.view import Registered, View
+from analysis.findings.view import Registered, View, policy
+from analysis.findings.words import count
 from analysis.frames import frame, words_in
 from analysis.recordings import recordings
 from analysis.recovery import Copy, copies
@@ -137,7 +138,9 @@ def find_bulk(case: Case) -> BulkFindings:
         jobs=case.jobs,
         commands=case.commands,
         events=case.events,
-        retention_seconds=retention(case.tasks, case.settings.result_expires).seconds,
+        retention_seconds=policy(
+            case.tasks, {part.source for part in case.archives}, case.settings.result_expires
+        ).seconds,
     )
 
 
@@ -205,6 +208,10 @@ def holding(case: Case) -> list[str]:
     lines = [f"Keys in snapshots: {len(case.keys):,}" + (f" ({', '.join(parts)})" if parts else "")]
     tasks = known_tasks(case.tasks, case.messages, case.jobs, case.events, case.commands)
     lines.append(f"Tasks named by any witness: {len(tasks):,}")
+    if case.archives:
+        kept = [count(sum(len(part.tasks) for part in case.archives), "result")]
+        kept += [count(sum(len(part.jobs) for part in case.archives), "job record")]
+        lines.insert(1, f"Kept in archives: {' and '.join(kept)}")
     if len(case.commands):
         verbs = case.commands["verb"].value_counts()
         named = ", ".join(f"{number:,} {verb}" for verb, number in verbs.head(6).items())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -49,7 +49,8 @@ def copies(case: Case, view: View, record: str) -> list[Copy]:
 
 
 def _results(case: Case, view: View) -> Iterator[Copy]:
-    for _, row in view.results.loc[view.results["serializer"].eq("json")].iloc[::-1].iterrows():
+    seen = view.looked_at(view.results)
+    for _, row in seen.loc[seen["serializer"].eq("json")].iloc[::-1].iterrows():
         try:
             value = case.value(str(row["snapshot"]), int(row["offset"]))
         except ValueUnreadable:
@@ -72,6 +73,9 @@ def _results(case: Case, view: View) -> Iterator[Copy]:
             what = "taken away by a command" if pd.notna(row["removed_by"]) else "written by a command"
             what = "published when it was stored" if of_channel else what
             yield Copy("result", what, _in_commands(row), dict(meta))
+    for copy, value in _archived(case, view.results, "result"):
+        if meta := body_of(value).meta:
+            yield replace(copy, content=dict(meta))
     for _, line in view.log.loc[view.log["kind"].eq("succeeded")].iloc[::-1].iterrows():
         if (logged := succeeded_value(str(line["text"]))) is not None:
             source = {"log": line["source"], "line": int(line["line"])}
@@ -80,13 +84,33 @@ def _results(case: Case, view: View) -> Iterator[Copy]:
 
 
 def _jobs(case: Case, view: View) -> Iterator[Copy]:
-    for _, row in view.records.iloc[::-1].iterrows():
+    for _, row in view.looked_at(view.records).iloc[::-1].iterrows():
         try:
             fields = job_record(case.value(str(row["snapshot"]), int(row["offset"]))).fields
         except ValueUnreadable:
             continue
         if fields:
             yield Copy("job", "stored in a snapshot", _in_snapshot(row), fields)
+    for copy, value in _archived(case, view.records, "job"):
+        if fields := job_record(value).fields:
+            yield replace(copy, content=fields)
+
+
+def _archived(case: Case, rows: pd.DataFrame, record: str) -> Iterator[tuple[Copy, bytes]]:
+    """What archives kept of a record, the last first, with the value of each: after the copies of witnesses that have
+    it whole, for secrets may be left out.
+    """
+    archives = {part.source: part for part in case.archives}
+    for _, row in rows.loc[rows["snapshot"].isin(archives)].iloc[::-1].iterrows():
+        part, place = archives[str(row["snapshot"])], int(row["offset"])
+        try:
+            value, redacted = part.value(place), part.is_redacted(place)
+        except ValueUnreadable:
+            continue
+        source = {"archive": part.source, "row": place, "seen_in": part.seen_in}
+        source |= {"db": int(row["db"]), "key": row["key"]}
+        what = "kept in an archive" + (", without its secrets" if redacted else "")
+        yield Copy(record, what, source, None), value
 
 
 def _messages(case: Case, view: View) -> Iterator[Copy]:

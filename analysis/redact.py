@@ -142,6 +142,9 @@ _SPACED = ("requirepass", "masterauth", "primaryauth", "auth")
 _PROSE = ("auth", "session")
 _TELLS_NOTHING = frozenset(("none", "null", "nil", "true", "false", "undefined"))
 
+MAY_HOLD_SECRETS = r"(?i)" + "|".join((*_STEMS, "redis-cli", r":\\*/", r"\\u"))
+"""A pattern (RE2's, too) that is in every JSON text from which something would be left out here."""
+
 
 def redact_text(text: str) -> str:
     """Text without its secrets: passwords in URLs, ``name=value``, ``"name": "value"``, headers, options, private keys.

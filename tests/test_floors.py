@@ -17,7 +17,7 @@ FLOORS = (
     {"celery"},
     {"settings", "streams"},
     {"case", "findings"},
-    {"recordings", "recovery"},
+    {"archive", "recordings", "recovery"},
     {"investigation"},
     {"report"},
     {"cli", "lab"},

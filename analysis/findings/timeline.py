@@ -17,7 +17,7 @@ from analysis.findings.rules.sighted import NOUN
 from analysis.findings.telling.tell import sure
 from analysis.findings.verdict import Verdict
 from analysis.findings.view import View
-from analysis.findings.words import count, duration, stamp
+from analysis.findings.words import count, duration, spot, stamp
 from analysis.frames import frame, words_in
 
 # Log lines of the server (evidence/log_events.py) that change, or may have changed, what it holds.
@@ -234,7 +234,7 @@ def _records(view: View) -> list[dict[str, Any]]:
     rows = []
     seen: set[tuple[Any, ...]] = set()
     for result in view.results.itertuples():
-        source = f"{result.snapshot}, byte {result.offset}"
+        source = spot(result.snapshot, result.offset)
         identity = (result.server, result.db, result.key, result.stored_at, result.expires_at)
         if identity in seen:
             continue
@@ -249,7 +249,7 @@ def _records(view: View) -> list[dict[str, Any]]:
         says = f"its TTL would end, if it was kept {duration(view.retention.seconds)} ({view.retention.certainty})"
         rows.append(_row("result", "expires", view.expires.at, says, view.expires.source, "derived"))
     for job in view.records.itertuples():
-        source = f"{job.snapshot}, byte {job.offset}"
+        source = spot(job.snapshot, job.offset)
         rows.append(_row("job", "created", job.created_at, f"job record created (DB {job.db})", source))
         rows.append(_row("job", "expires", job.expires_at, "the job record's TTL ends", source))
     return rows
@@ -286,6 +286,10 @@ def _purge(view: View, verdict: Verdict) -> list[dict[str, Any]]:
     return [_row("job", "purged", purge["at"], says, source, "inferred", until=purge["not_after"])]
 
 
+def _kept(view: View) -> tuple[tuple[str, pd.DataFrame], ...]:
+    return ("result", view.results), ("job record", view.records)
+
+
 def _case(view: View) -> list[dict[str, Any]]:
     rows = []
     append_only = set(view.evidence.loc[view.evidence["kind"].eq("append-only file"), "path"])
@@ -299,6 +303,11 @@ def _case(view: View) -> list[dict[str, Any]]:
         held = f"holds the {' and the '.join(holds)}" if holds else "holds none of its records"
         says = f"{what} {shot.snapshot}: {held}"
         rows.append(_row("case", "snapshot", shot.taken_at, says, shot.snapshot))
+    for name, seen in view.archives.items():
+        holds = [noun for noun, record in _kept(view) if record["snapshot"].eq(name).any()]
+        if holds:
+            says = f"a snapshot held the {' and the '.join(holds)}, as kept in {name}"
+            rows.append(_row("case", "archive", seen, says, name))
     for answer in view.servers.itertuples():
         rows.append(_row("case", "info", answer.at, "INFO was read", answer.source, "shown"))
     if view.stated.noticed_at is not None:

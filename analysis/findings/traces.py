@@ -5,11 +5,13 @@ In: the frames of a case. Out: the ``traces`` frame, and the full ID behind a un
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from analysis.errors import Unusable
 from analysis.findings.deeds import place_of
-from analysis.findings.words import listed
+from analysis.findings.words import listed, spot
 from analysis.frames import concat, frame
 
 _MOST_CANDIDATES = 10
@@ -54,11 +56,16 @@ def find_traces(
     jobs: pd.DataFrame,
     events: pd.DataFrame,
     deeds: pd.DataFrame,
+    archives: Collection[str] = (),
 ) -> pd.DataFrame:
     """Every place that names ``task_id``: the frame ``traces``, records first, then mentions in others, then commands
-    (``deeds`` are those that name it; the first 1,000), then logs.
+    (``deeds`` are those that name it; the first 1,000), then logs. Rows of ``tasks`` and ``jobs`` from ``archives``
+    have no row in ``keys``.
     """
     parts = [_rows(keys.loc[keys["task_id"].eq(task_id)], "id", "the key is this ID's own")]
+    for records in (tasks, jobs) if archives else ():
+        kept = records["task_id"].eq(task_id) & records["snapshot"].isin(list(archives))
+        parts.append(_rows(records.loc[kept], "id", "an archive kept the record of this ID"))
     for records, noun in ((tasks, "result"), (messages, "message"), (jobs, "job record")):
         for column, role in (("parent_id", "parent"), ("root_id", "root"), ("group_id", "group")):
             if column in records:
@@ -118,7 +125,7 @@ def _rows(found: pd.DataFrame, role: str, says: str) -> pd.DataFrame:
             "role": [role] * len(found),
             "task_id": found["task_id"].tolist(),
             "says": [says] * len(found),
-            "source": [f"{row.snapshot}, byte {row.offset}" for row in found.itertuples()],
+            "source": [spot(row.snapshot, row.offset) for row in found.itertuples()],
         },
     )
 

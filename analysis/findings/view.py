@@ -5,7 +5,7 @@ In: the frames of a case and a task ID. Out: ``View``, from which every rule of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -46,7 +46,10 @@ TAKEN = ("received", "started", *ENDED, "retried", "ignored", "rejected", "revok
 NAMING = ("mentioned", "chord_failed", "group_gone", "purge", "delete", "flush", "not_done")
 
 # Kinds of evidence whose times are the server's own.
-_BY_SERVER = ("snapshot", "append-only file", "append-only commands", "append-only part", "redis log")
+_BY_SERVER = ("snapshot", "archive", "append-only file", "append-only commands", "append-only part", "redis log")
+
+# Before anything that has a time.
+_EVER = pd.Timestamp(0, tz="UTC").as_unit("us")
 
 # Which of case.toml's [databases] each record was looked for in.
 LOOKED_IN = {"result": "results", "job": "main", "message": "broker"}
@@ -101,8 +104,20 @@ class View:
         return looks(self.evidence)
 
     @cached_property
+    def archives(self) -> dict[str, pd.Timestamp | None]:
+        """The archives, each with when the snapshot was taken that held what was kept in it. They are sightings, no
+        looks: what is not in one shows nothing, for only what was new was kept.
+        """
+        rows = self.evidence.loc[self.evidence["kind"].eq("archive")]
+        return {path: None if pd.isna(at) else at for path, at in zip(rows["path"], rows["to"], strict=True)}
+
+    def looked_at(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows that a snapshot of the case holds: not those that only an archive has."""
+        return rows.loc[~rows["snapshot"].isin(self.archives)] if self.archives else rows
+
+    @cached_property
     def retention(self) -> Retention:
-        return retention(self.tasks, self.stated.result_expires)
+        return policy(self.tasks, self.archives, self.stated.result_expires)
 
     @cached_property
     def as_of(self) -> pd.Timestamp | None:
@@ -230,7 +245,8 @@ class View:
     @cached_property
     def traces(self) -> pd.DataFrame:
         """Every place that names the ID (``traces.find_traces``)."""
-        return find_traces(self.task_id, self.keys, self.tasks, self.messages, self.jobs, self.events, self.deeds)
+        frames = (self.keys, self.tasks, self.messages, self.jobs, self.events, self.deeds)
+        return find_traces(self.task_id, *frames, self.archives)
 
     @cached_property
     def own_log(self) -> pd.DataFrame:
@@ -366,8 +382,12 @@ class View:
         return {}
 
     def _in_time(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Rows in the order in which their snapshots were taken."""
-        order = {name: place for place, name in enumerate(self.shots.sort_values("taken_at")["snapshot"])}
+        """Rows in the order in which their snapshots were taken; of one moment what was kept in an archive stands
+        first, and in all what has no time there.
+        """
+        kept = {name: _EVER if at is None else at for name, at in self.archives.items()}
+        seen = [*kept.items(), *self.shots[["snapshot", "taken_at"]].itertuples(index=False, name=None)]
+        order = {name: place for place, (name, _) in enumerate(sorted(seen, key=lambda one: (pd.isna(one[1]), one[1])))}
         return rows.assign(order=rows["snapshot"].map(order)).sort_values("order", kind="stable").drop(columns="order")
 
     def in_latest(self, record: str) -> pd.DataFrame:
@@ -391,9 +411,9 @@ class View:
         return rows["expires_at"] <= self.as_of
 
     def taken_at(self, snapshot: str) -> pd.Timestamp | None:
-        """When a snapshot was taken, or None."""
+        """When a snapshot was taken, or that from which an archive was kept; or None."""
         times = self.shots.loc[self.shots["snapshot"].eq(snapshot), "taken_at"].dropna()
-        return times.iloc[0] if len(times) else None
+        return times.iloc[0] if len(times) else self.archives.get(snapshot)
 
     @cached_property
     def name(self) -> str:
@@ -534,6 +554,17 @@ def as_of(
         times = servers["at"].dropna()
     latest = [*([times.max()] if len(times) else []), *([noticed_at] if noticed_at is not None else [])]
     return max(latest).floor("s") if latest else None
+
+
+def policy(tasks: pd.DataFrame, archives: Collection[str], stated: int | None) -> Retention:
+    """How long results are kept (``ttl.retention``): as those that snapshots hold say, else as those of archives do,
+    which may be of another time.
+    """
+    kept = tasks["snapshot"].isin(list(archives)).to_numpy(dtype=bool)
+    found = retention(tasks.loc[~kept], stated)
+    return (
+        retention(tasks.loc[kept], stated, where="archives") if found.certainty == "assumed" and kept.any() else found
+    )
 
 
 def place(server: str, db: int, key: str) -> str:

@@ -30,6 +30,11 @@ QUALITY: dict[str, str] = {
 }
 
 
+def spot(snapshot: str, offset: int) -> str:
+    """Where a row of a snapshot, or of an archive, stands: ``dump.rdb, byte 512``, ``archive/….parquet, row 7``."""
+    return f"{snapshot}, {'row' if snapshot.endswith('.parquet') else 'byte'} {offset}"
+
+
 def confidence_word(probability: float) -> str:
     """The word for a probability, as ``CONFIDENCE`` defines it."""
     return next(word for least, word in CONFIDENCE if probability >= least)

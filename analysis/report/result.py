@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.findings.words import count, duration, listed
+from analysis.findings.words import count, duration, listed, spot
 from analysis.investigation import Investigation
 from analysis.redact import redact_text, redact_value, shorten
 from analysis.report.show import shown
@@ -30,7 +30,7 @@ def result_facts(looked: Investigation) -> pd.DataFrame:
     if view.name:
         rows.append(("Task", view.name, _source_of_name(looked)))
     for result in view.results.drop_duplicates(["server", "db", "key"], keep="last").itertuples():
-        source = f"{result.snapshot}, byte {result.offset}"
+        source = spot(result.snapshot, result.offset)
         rows.append(("Result in", f"{result.server + ' ' if result.server else ''}DB {result.db}", source))
         rows.append(("Status", str(result.status), source))
         if pd.notna(result.date_done):

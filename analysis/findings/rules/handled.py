@@ -16,7 +16,7 @@ from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SEEN, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.view import View, came_due
 from analysis.findings.weigh import Finding
-from analysis.findings.words import at, count, duration
+from analysis.findings.words import at, count, duration, spot
 from analysis.frames import words_in
 
 # What a message that was delivered, or a task that ran, did not meet.
@@ -181,7 +181,7 @@ def revoked(view: View) -> Iterator[Finding]:
         row = states.iloc[-1]
         says = f"Its stored state in {row['snapshot']} is REVOKED."
         weights = {"revoked": SHOWN, "consumed": -DECISIVE}
-        yield Finding("revoked-stored", "message", f"{row['snapshot']}, byte {row['offset']}", says, weights)
+        yield Finding("revoked-stored", "message", spot(row["snapshot"], row["offset"]), says, weights)
     elif len(asked) and not came_to_be(view):
         line = asked.iloc[-1]
         says = f"A worker was told to revoke it{_when(line)}."
@@ -226,7 +226,7 @@ def discarded(view: View) -> Iterator[Finding]:
         row = view.results.iloc[-1]
         says = f"Its stored state in {row['snapshot']} is {kind['exc_type']}: a worker threw the message away."
         weights = {"discarded": SHOWN, "consumed": -DECISIVE}
-        yield Finding("discarded-stored", "message", f"{row['snapshot']}, byte {row['offset']}", says, weights)
+        yield Finding("discarded-stored", "message", spot(row["snapshot"], row["offset"]), says, weights)
         return
     yield from _discarded_by_name(view)
 

@@ -15,7 +15,7 @@ from analysis.findings.moment import end_of_second
 from analysis.findings.rules import DECISIVE, SHOWN, STRONG, SUPPORTIVE, WEAK, rule
 from analysis.findings.view import ENDED, NAMING, SLACK, View
 from analysis.findings.weigh import Finding
-from analysis.findings.words import at, count, duration
+from analysis.findings.words import at, count, duration, spot
 
 # A record is seldom missed sooner than this after it was sent.
 _LONG_BEFORE = pd.Timedelta(hours=1)
@@ -45,7 +45,7 @@ def result_exists(view: View) -> Iterator[Finding]:
     if len(ran):
         row = ran.iloc[-1]
         says = f"Its result ({row['status']}) is in {row['snapshot']}, so a worker had been given the message."
-        source = f"{row['snapshot']}, byte {row['offset']}"
+        source = spot(row["snapshot"], row["offset"])
         yield Finding("result-exists", "message", source, says, {"consumed": DECISIVE}, event="delivered")
 
 
@@ -122,7 +122,7 @@ def purge_logged(view: View) -> Iterator[Finding]:
     weight = DECISIVE if named else STRONG
     yield Finding("purge-logged", "job", source, says, {"purged_by_cleanup": weight}, event="purge")
     ended = _ended_before(view, line["at"])
-    recorded = set(view.jobs["task_id"].dropna())
+    recorded = set(view.looked_at(view.jobs)["task_id"].dropna())
     # Where a stream shows which keys went, their number adds nothing.
     told = pd.notna(line["count"]) and not view.followed("job")
     if told and ended and not (ended & recorded) and line["count"] >= len(ended):

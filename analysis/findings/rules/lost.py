@@ -225,7 +225,7 @@ def old_master(view: View) -> Iterator[Finding]:
     if not changes:
         return
     for record, noun in NOUN.items():
-        rows = view.rows(record)
+        rows = view.looked_at(view.rows(record))
         if not len(rows) or rows["server"].eq(stated).any():
             continue
         row = rows.iloc[-1]

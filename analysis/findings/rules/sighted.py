@@ -17,7 +17,7 @@ from analysis.findings.tally import commands
 from analysis.findings.traces import nearly
 from analysis.findings.view import LOOKED_IN, SLACK, View
 from analysis.findings.weigh import Finding
-from analysis.findings.words import at, count, duration, listed
+from analysis.findings.words import at, count, duration, listed, spot
 
 NOUN = {"result": "result", "job": "job record", "message": "message"}
 # What a sound snapshot without the record speaks against: the search covered every database and prefix of that server.
@@ -171,7 +171,7 @@ def _always_there(view: View, record: str, row: pd.Series) -> bool:
     """
     rows = view.rows(record)
     same = rows["server"].eq(row["server"]) & rows["db"].eq(row["db"]) & rows["key"].eq(row["key"])
-    shots = view.shots.loc[view.shots["kind"].eq("snapshot"), "snapshot"]
+    shots = [*view.shots.loc[view.shots["kind"].eq("snapshot"), "snapshot"], *view.archives]
     if rows.loc[same & rows["snapshot"].isin(shots), "snapshot"].nunique() > 1:
         return True
     if record != "result":
@@ -235,7 +235,7 @@ def expired_in_file(view: View) -> Iterator[Finding]:
         if shortened:
             says += f", {duration(life or 0)} after it was stored and not the {duration(policy or 0)} of the policy"
         cause = "ttl_shortened" if shortened else "natural_expiry"
-        source = f"{row['snapshot']}, byte {row['offset']}"
+        source = spot(row["snapshot"], row["offset"])
         # It had come to its end; whether the server removed it then, or left it out on a start, is not told by that.
         weights = {cause: DECISIVE + STRONG} | ({} if shortened else {"expired_on_load": DECISIVE + STRONG})
         yield Finding("expired-in-file", record, source, says + ".", weights, event=f"{record} expiry")
@@ -267,6 +267,9 @@ def not_in_snapshot(view: View) -> Iterator[Finding]:
         born = view.born(record)
         if born is not None and born > last["taken_at"]:
             continue
+        kept = [seen for name in view.rows(record)["snapshot"].unique() if (seen := view.archives.get(name))]
+        if any(seen > end_of_second(last["taken_at"]) for seen in kept):
+            continue  # it was there after that
         sure = born is not None or (view.stated.noticed_at is not None and view.stated.noticed_at <= last["taken_at"])
         weight = -SEEN if sure else -DECISIVE
         says = f"No database of {last['snapshot']} ({at(last['taken_at'])}) holds the {noun}."

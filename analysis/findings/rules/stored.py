@@ -26,7 +26,7 @@ from analysis.findings.rules.coded import tree_of
 from analysis.findings.rules.handled import came_to_be
 from analysis.findings.view import View
 from analysis.findings.weigh import Finding
-from analysis.findings.words import at, count
+from analysis.findings.words import at, count, spot
 from analysis.frames import words_in
 
 # What can only befall a result that is, or was, in Redis.
@@ -306,7 +306,7 @@ def _written_over(view: View) -> Iterator[Finding]:
         if one["status"] != "SUCCESS" or same or None in taken or taken[0] == taken[1]:
             continue
         says = f"{one['snapshot']} holds a SUCCESS here and {two['snapshot']} another value: Celery never does that."
-        source = f"{two['snapshot']}, byte {two['offset']}"
+        source = spot(two["snapshot"], two["offset"])
         yield Finding("written-over", "result", source, says, weights, event="written over")
         return
 

@@ -198,7 +198,8 @@ def _back(view: View, records: Mapping[str, Record]) -> Iterator[str]:
 def copies_of(view: View, record: str) -> list[str]:
     """Where content of a record that is gone still stands, for ``recovery`` to take it from."""
     if record == "job":
-        return ["a snapshot"] if len(view.records) else []
+        places = {"a snapshot": len(view.looked_at(view.records)), "an archive": len(view.records)}
+        return [next(place for place, has_it in places.items() if has_it)] if len(view.records) else []
     payload = view.deeds["payload_at"].notna()
     if record == "message":
         pushed = words_in(view.deeds["verb"], ("LPUSH", "RPUSH", "HSET")) & view.deeds["task_id"].notna()
@@ -207,9 +208,11 @@ def copies_of(view: View, record: str) -> list[str]:
         words_in(view.deeds["verb"], ("PUBLISH",))
         | pd.Series(view.deeds.index.isin(view.written.index), view.deeds.index)
     )
+    kept = view.results.loc[view.results["snapshot"].isin(view.archives)]
     places = {
-        "a snapshot": bool(view.results["serializer"].eq("json").any()),
+        "a snapshot": bool(view.looked_at(view.results)["serializer"].eq("json").any()),
         "the commands that wrote it": bool(carried.any()),
+        "an archive": bool(kept["serializer"].eq("json").any()),
         "a worker's log": bool(view.log["kind"].eq("succeeded").any()),
     }
     return [place for place, has_it in places.items() if has_it]
@@ -217,7 +220,8 @@ def copies_of(view: View, record: str) -> list[str]:
 
 def _closed(view: View) -> str:
     """Of a result that is there as bytes which the kit does not open."""
-    rows = view.results.loc[~view.results["serializer"].isin(("json", "unknown")) & view.results["serializer"].notna()]
+    rows = view.looked_at(view.results)
+    rows = rows.loc[~rows["serializer"].isin(("json", "unknown")) & rows["serializer"].notna()]
     if not len(rows):
         return ""
     row = rows.iloc[-1]

@@ -199,7 +199,8 @@ _HAVE: dict[str, Callable[[View], str]] = {
     ),
     "snapshot": _have_snapshot,
     "an earlier snapshot": lambda view: (
-        "Look for a backup of dump.rdb from before the record was missed. Next time: keep dated copies."
+        "Look for a backup of dump.rdb from before the record was missed. Next time: keep dated copies; "
+        "analysis archive CASE keeps results and job records of each before they expire."
     ),
     "info": _have_info,
     "worker log": lambda view: (

@@ -60,8 +60,8 @@ def _longer(view: View, record: str) -> str:
     place = set_at(view, "result_expires")
     now = f"now {view.retention.seconds:,} s{f', set at {place}' if place else ''}"
     return (
-        f"If results are needed for longer than {kept}, raise result_expires ({now}), or archive them: a longer "
-        "retention costs memory for every result."
+        f"If results are needed for longer than {kept}, raise result_expires ({now}), which costs memory for "
+        "every result, or keep them elsewhere: analysis archive CASE does, from a snapshot of before they expire."
     )
 
 

@@ -223,10 +223,10 @@ def affected(view: View, records: Mapping[str, Record]) -> str:
     if scopes := tuple(one for one in scope(view, "job") if one.extent != "not told"):
         return scope_sentence(scopes)
     ended = set(view.events.loc[view.events["kind"].isin(ENDED), "task_id"].dropna()) | set(
-        view.tasks["task_id"].dropna()
+        view.looked_at(view.tasks)["task_id"].dropna()
     )
     others = ended - {view.task_id}
-    without = others - set(view.jobs["task_id"].dropna())
+    without = others - set(view.looked_at(view.jobs)["task_id"].dropna())
     if not without:
         return ""
     if without == others:
@@ -294,6 +294,7 @@ def quality(view: View) -> tuple[str, str]:
     parts = [count(number, noun) for number, noun in numbers if number or not streams]
     if streams:
         parts.append(f"the commands of {count(streams, 'stream')}")
+    parts += [count(int(kinds["archive"]), "archive file")] if "archive" in kinds else []
     parts += ["source code"] if kinds.get("source code", 0) else []
     sound = bool(view.shots["complete"].any())
     if not len(view.evidence):

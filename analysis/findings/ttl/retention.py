@@ -39,8 +39,10 @@ def lifetimes(tasks: pd.DataFrame) -> pd.DataFrame:
     return known[["server", "db", "task_id"]].assign(seconds=seconds).reset_index(drop=True)
 
 
-def retention(tasks: pd.DataFrame, stated: int | None) -> Retention:
-    """The policy for results: stated in ``case.toml``, else what most siblings live, else Celery's default of a day."""
+def retention(tasks: pd.DataFrame, stated: int | None, where: str = "the snapshots") -> Retention:
+    """The policy for results: stated in ``case.toml``, else what most siblings live (``where``), else Celery's default
+    of a day.
+    """
     if stated is not None:
         return Retention(stated, "case.toml, [celery] result_expires", "stated")
     lives = lifetimes(tasks)["seconds"].round()
@@ -49,9 +51,9 @@ def retention(tasks: pd.DataFrame, stated: int | None) -> Retention:
         common = lives.mode().iloc[0]
         share = float((lives - common).abs().le(2).mean())
         if share >= 0.5 and common > 0:
-            return Retention(int(common), f"{count(len(lives), 'result')} in the snapshots", "observed")
+            return Retention(int(common), f"{count(len(lives), 'result')} in {where}", "observed")
     elif endless:
-        return Retention(0, f"{count(endless, 'result')} without a TTL in the snapshots", "observed")
+        return Retention(0, f"{count(endless, 'result')} without a TTL in {where}", "observed")
     return Retention(DEFAULT_EXPIRES, "Celery's default", "assumed")
 
 
