@@ -23,7 +23,7 @@ ASSUMES = (
 )
 COLUMNS = ["family", "name", "held", "share_held", "life", "per_hour", "low", "high", "share_written", "says"]
 # How far ages may lie from even, as the largest difference of two distributions, and how sure that must be.
-_UNEVEN, _SURE = 0.2, 0.001
+UNEVEN, _SURE = 0.2, 0.001
 _FEWEST = 20
 _MOST_NAMES = 40
 _HOUR = 3600.0
@@ -89,7 +89,7 @@ def _evenness(group: pd.DataFrame, lives: np.ndarray) -> str:
         return f"{count(len(group), 'key')}: too few to see whether writing was even"
     ages = (group["taken_at"] - group["stored_at"]).dt.total_seconds().to_numpy(dtype=float) / lives
     test = kstest(ages, "uniform")
-    if test.statistic < _UNEVEN or test.pvalue > _SURE:
+    if test.statistic < UNEVEN or test.pvalue > _SURE:
         return "borne out by the ages held"
     oldest = float(ages.max())
     reason = f"the oldest has lived {oldest * 100:.0f} % of its life" if oldest < 0.8 else "the ages lie far from even"
