@@ -72,12 +72,13 @@ def plot_stored_against_expiry(
     ``force`` (``force.in_force``) gives the stated policies, ``seen`` (``witnesses``) the strips below. What is off the
     policy is a cross. Times of storing whose keys have expired by the policy are hatched: nothing is known of them.
     """
-    known = stored.loc[stored["expires_at"].notna() & stored["taken_at"].notna()]
-    if not len(known):
-        return nothing(_WITHOUT if len(stored) and stored["expires_at"].notna().any() else _NOT_OBSERVABLE, ax)
-    sizes = known["shown"].value_counts()
+    stored = stored[["shown", "stored_at", "expires_at", "taken_at", "seconds"]]
+    known = stored["expires_at"].notna() & stored["taken_at"].notna()
+    if not known.any():
+        return nothing(_WITHOUT if stored["expires_at"].notna().any() else _NOT_OBSERVABLE, ax)
+    sizes = stored["shown"].loc[known].value_counts()
     shown = [str(name) for name in sizes.index[sizes > 0]][:MOST_PANELS]
-    groups = [(name, stored.loc[stored["shown"].astype(str).eq(name)]) for name in shown]
+    groups = [(name, stored.loc[stored["shown"].eq(name)]) for name in shown]
     stated = _stated(force)
     begin, end = _window(groups, stated)
     strips = strips_of(seen) if seen is not None else []

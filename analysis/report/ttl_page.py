@@ -17,11 +17,11 @@ from analysis.findings.words import count, duration, listed, on, stamp
 from analysis.report.html import Html, block, said, sentence, table, together
 
 METHOD = (
-    f"A life is a key's expiry less its time of storing. That is told by a result's own date_done (the worker's clock), "
-    f"by a job record's creation, by a task's end in a log, or by a recording of commands, and never by the expiry "
-    f"itself. A policy is a life that a twentieth of a family's keys have in common, within {SAME:.0f} s, and three of "
-    f"them at least; a key is off the policy beyond {SAME:.0f} s. A TTL is said to have changed only where one policy "
-    f"ended before the next began.",
+    "A life is a key's expiry less its time of storing. That is told by a result's own date_done (the worker's "
+    "clock), by a job record's creation, by a task's end in a log, or by a recording of commands, and never by the "
+    f"expiry itself. A policy is a life that keys have in common within {SAME:.0f} s, a twentieth of a family's and "
+    f"three of them at least; a key is off the policy beyond {SAME:.0f} s. A TTL is said to have changed only where "
+    "one policy ended before the next began.",
     "Of keys written an hour, the interval is the exact one of a Poisson count (Garwood); whether writing was even is "
     f"asked of the ages by Kolmogorov and Smirnov's test, and denied from a distance of {UNEVEN:g} on.",
 )

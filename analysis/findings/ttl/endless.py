@@ -45,28 +45,34 @@ def endless_keys(
 
 
 def _found(held: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -> Iterator[tuple[pd.DataFrame, str]]:
-    for _, group in held.groupby("shown", observed=True):
-        family, without = str(group["family"].iloc[0]), group["expires_at"].isna()
-        if not without.any():
-            continue
+    every = held["shown"].value_counts()
+    for shown, without in held.loc[held["expires_at"].isna()].groupby("shown", observed=True):
+        family, number = str(without["family"].iloc[0]), int(every[shown])
+        have = number - len(without)
         if family in _ALIKE and (told := stated.get(family)):
             if told[0].seconds:
-                yield group.loc[without], f"{told[0].source} states {duration(told[0].seconds)}"
-        elif family in _ALIKE and (have := int((~without).sum())) >= int(without.sum()):
-            yield group.loc[without], f"{have:,} of {len(group):,} keys of its family have one"
+                yield without, f"{told[0].source} states {duration(told[0].seconds)}"
+        elif family in _ALIKE and have >= len(without):
+            yield without, f"{have:,} of {number:,} keys of its family have one"
         elif family == "unacked_mutex":
             # kombu, transport/redis.py: Mutex, unacked_mutex_expire.
-            yield group.loc[without], "kombu gives this lock 300 s; without a TTL no worker takes it again"
-        elif family == UNCLAIMED:
-            yield from _among_siblings(group, without)
+            yield without, "kombu gives this lock 300 s; without a TTL no worker takes it again"
+        elif family == UNCLAIMED and have:
+            yield from _among_siblings(held.loc[held["shown"].eq(shown), ["key", "expires_at"]], without)
 
 
-def _among_siblings(group: pd.DataFrame, without: pd.Series) -> Iterator[tuple[pd.DataFrame, str]]:
-    stems = group["key"].str.replace(rf"({_SEPARATOR})[^:/|]*$", r"\1", regex=True)
-    stems = stems.where(stems.str.contains(rf"{_SEPARATOR}$", regex=True).fillna(False).astype(bool))
-    known = pd.DataFrame({"stem": stems, "without": without}).dropna(subset="stem")
+def _among_siblings(group: pd.DataFrame, without: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
+    """``group``: all keys of the family, ``without`` those of them that have no TTL."""
+    stems = _stems(group["key"])
+    known = pd.DataFrame({"stem": stems, "without": group["expires_at"].isna()}).dropna(subset="stem")
     sums = known.groupby("stem")["without"].agg(["size", "sum"])
     odd = sums.loc[(sums["size"] >= _SIBLINGS) & (sums["sum"] > 0) & (1 - sums["sum"] / sums["size"] >= _SHARE)]
+    own = stems.reindex(without.index)
     for stem, row in odd.sort_values("sum", ascending=False).head(_SIBLINGS).iterrows():
         have = int(row["size"] - row["sum"])
-        yield group.loc[without & stems.eq(stem)], f"{have:,} of {int(row['size']):,} keys that begin alike have one"
+        yield without.loc[own.eq(stem)], f"{have:,} of {int(row['size']):,} keys that begin alike have one"
+
+
+def _stems(keys: pd.Series) -> pd.Series:
+    """Each key up to its last separator; missing where it has none."""
+    return keys.str.extract(rf"^(.*{_SEPARATOR})[^:/|]*$", expand=False)

@@ -126,6 +126,14 @@ def changes_of(policies: list[Policy]) -> list[tuple[Policy, Policy]]:
 FORCE = ["family", "name", "keys", "stated", "stated_from", "observed", "share", "lives", "outlive", "short", "says"]
 
 
+def _families(stored: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The keys of each family whose life is measured, without the text of their keys: a million of those are large."""
+    narrow = stored[["shown", "family", "name", "stored_at", "stored_from", "seconds"]]
+    measured = stored["seconds"].notna().to_numpy(dtype=bool)
+    narrow = narrow if measured.all() else narrow.loc[measured]
+    yield from ((str(shown), group) for shown, group in narrow.groupby("shown", observed=True))
+
+
 def in_force(stored: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -> pd.DataFrame:
     """Retention stated and observed, a row for each family whose retention can be measured, and under it one for each
     task name where there are several: columns ``FORCE``.
@@ -135,9 +143,7 @@ def in_force(stored: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -> 
     and ``short`` those off the policy, which is the stated one, else the observed. The largest family comes first.
     """
     rows = []
-    known = stored.loc[stored["seconds"].notna()]
-    groups = [(shown, group) for shown, group in known.groupby("shown", observed=True)]
-    for shown, group in sorted(groups, key=lambda one: -len(one[1])):
+    for shown, group in sorted(_families(stored), key=lambda one: -len(one[1])):
         policy = stated.get(str(group["family"].iloc[0]), ())
         rows.append({"family": str(shown), "name": None, **_row(group, policy)})
         names = group["name"].value_counts()
@@ -218,7 +224,7 @@ def changes_in_force(stored: pd.DataFrame) -> pd.DataFrame:
     ``last_before`` and ``first_after`` are the last key of the old policy and the first of the new one.
     """
     rows = []
-    for shown, group in stored.loc[stored["seconds"].notna()].groupby("shown", observed=True):
+    for shown, group in _families(stored):
         parts: list[tuple[str | None, pd.DataFrame]] = [(None, group)]
         if not changes_of(policies_of(group)):
             # Each task may have policies of its own, which lie side by side in the family.
@@ -245,7 +251,7 @@ def deviations(stored: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -
     (``policy`` missing), every key with a TTL falls short.
     """
     parts = []
-    for _, group in stored.loc[stored["seconds"].notna()].groupby("shown", observed=True):
+    for _, group in _families(stored):
         lives = group["seconds"].to_numpy(dtype=float)
         policy = _measure(stated.get(str(group["family"].iloc[0]), ()), policies_of(group), len(group))
         off = _off(lives, policy)
@@ -257,8 +263,8 @@ def deviations(stored: pd.DataFrame, stated: Mapping[str, tuple[Stated, ...]]) -
                          words)  # fmt: skip
         known = policy is not None and np.isfinite(policy)
         parts.append(
-            group.iloc[far].assign(
-                family=group["shown"].astype(str).iloc[far],
+            stored.loc[group.index[far]].assign(
+                family=str(group["shown"].iloc[0]) if len(group) else "",
                 policy=policy if known else np.nan,
                 off=off[far] if known else np.nan,
                 says=words,

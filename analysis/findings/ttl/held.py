@@ -6,11 +6,11 @@ would say of its storing is never taken: a retention measured by it would find w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pandas as pd
 
-from analysis.findings.bulk import in_latest
 from analysis.findings.moment import SLACK
 from analysis.findings.words import count
 
@@ -30,25 +30,47 @@ COLUMNS = [
 
 
 def held_keys(keys: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
-    """``keys`` of the last snapshot of each server, with ``taken_at`` (missing where it has no time), ``shown`` (the
-    family's name for people, behind the server's where there are several) and ``remaining`` (seconds from then to the
-    expiry, missing without either).
+    """The keys in the last snapshot of each server: columns server, snapshot, db, key, bytes, family and expires_at of
+    ``keys``, with ``taken_at`` (missing where it has no time), ``shown`` (the family's name for people, behind the
+    server's where there are several) and ``remaining`` (seconds from then to the expiry, missing without either).
     """
-    held = in_latest(keys, shots)
-    times = dict(zip(shots["snapshot"].astype(str), shots["taken_at"], strict=True))
-    taken = pd.to_datetime(held["snapshot"].astype("category").cat.rename_categories(str).map(times), utc=True)
-    taken = pd.Series(taken, index=held.index).astype("datetime64[us, UTC]")
+    latest = set(shots.loc[shots["latest"], "snapshot"].astype(str))
+    held = _of(keys[["server", "snapshot", "db", "key", "bytes", "family", "expires_at"]], latest)
+    held = _as_words(held, "server", "snapshot", "family")
+    taken = _by_snapshot(held, dict(zip(shots["snapshot"].astype(str), shots["taken_at"], strict=True)))
     remaining = (held["expires_at"] - taken).dt.total_seconds()
-    return held.assign(taken_at=taken, shown=shown_name(held), remaining=remaining)
+    return held.assign(taken_at=taken, shown=shown_name(held, held["server"].nunique() > 1), remaining=remaining)
 
 
-def shown_name(rows: pd.DataFrame) -> pd.Series:
-    """What a family is called for people: ``result``, or ``staging: result`` where there are several servers."""
-    family = rows["family"].astype("category").cat.rename_categories(str)
-    if rows["server"].nunique() < 2:
-        return family
-    server = rows["server"].astype(object).where(rows["server"].astype(object).ne(""), "(unnamed)")
-    return (server + ": " + family.astype(object)).astype("category")
+def _of(rows: pd.DataFrame, snapshots: set[str]) -> pd.DataFrame:
+    """The rows of these snapshots; of a million, no copy where that is all of them."""
+    inside = rows["snapshot"].isin(snapshots).to_numpy(dtype=bool)
+    return (rows if inside.all() else rows.loc[inside]).reset_index(drop=True)
+
+
+def _as_words(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
+    return rows.astype({name: "category" for name in names if not isinstance(rows[name].dtype, pd.CategoricalDtype)})
+
+
+def _by_snapshot(rows: pd.DataFrame, times: Mapping[str, pd.Timestamp]) -> pd.Series:
+    """The time of each row's snapshot."""
+    of_each = [times.get(str(name), pd.NaT) for name in rows["snapshot"].cat.categories]
+    known = np.array([np.datetime64("NaT") if pd.isna(at) else np.datetime64(at.tz_localize(None), "us")
+                      for at in (*of_each, pd.NaT)], dtype="datetime64[us]")  # fmt: skip
+    return pd.Series(known[rows["snapshot"].cat.codes.to_numpy()], index=rows.index).dt.tz_localize("UTC")
+
+
+def shown_name(rows: pd.DataFrame, several: bool) -> pd.Series:
+    """What a family is called for people: ``result``, or ``staging: result`` where there are several servers. Both
+    columns hold words.
+    """
+    family, server = rows["family"].cat, rows["server"].cat
+    if not several:
+        return family.rename_categories(str)
+    families, servers = [*map(str, family.categories)], [str(name) or "(unnamed)" for name in server.categories]
+    codes = server.codes.to_numpy().astype(np.int64) * len(families) + family.codes.to_numpy()
+    names = pd.CategoricalDtype([f"{one}: {two}" for one in servers for two in families])
+    return pd.Series(pd.Categorical.from_codes(codes, dtype=names), index=rows.index)
 
 
 def when_stored(
@@ -61,55 +83,49 @@ def when_stored(
     worker's log, where the value cannot be read), created_at (of a job record: a later write may have renewed its TTL)
     or command (of MONITOR and keyspace logs). ``tasks`` and ``jobs`` may hold other snapshots too.
     """
-    shots = set(held["snapshot"].astype(str).unique())
-    records = [
-        _results(tasks.loc[tasks["snapshot"].astype(str).isin(shots)], events, held),
-        _jobs(jobs.loc[jobs["snapshot"].isin(shots)], events),
-    ]
-    told = [part for part in records if len(part)]
-    told += [part for part in [_by_commands(held, told, commands)] if len(part)]
+    first = ~held["snapshot"].duplicated()
+    times = dict(zip(held.loc[first, "snapshot"].astype(str), held.loc[first, "taken_at"], strict=True))
+    told = [_results(_of(tasks[_OF_A_RESULT], set(times)), events, times), _jobs(_of(jobs, set(times)), events)]
+    told = [_as_words(part, *_WORDS) for part in [*told, _by_commands(held, told, commands)] if len(part)]
     if not told:
-        return pd.DataFrame(columns=COLUMNS).astype({"stored_at": held["taken_at"].dtype, "seconds": "float64",
-            "expires_at": held["taken_at"].dtype, "taken_at": held["taken_at"].dtype})  # fmt: skip
+        empty = pd.DataFrame(columns=COLUMNS).astype(dict.fromkeys((*_WORDS, "shown"), "category"))
+        return empty.astype(dict.fromkeys(("stored_at", "expires_at", "taken_at"), held["taken_at"].dtype)).astype(
+            {"seconds": "float64"}
+        )
+    for name in _WORDS if len(told) > 1 else ():
+        known = list(dict.fromkeys(word for part in told for word in part[name].cat.categories))
+        told = [part.assign(**{name: part[name].cat.set_categories(known)}) for part in told]
     found = pd.concat(told, ignore_index=True) if len(told) > 1 else told[0].reset_index(drop=True)
-    times = held.drop_duplicates("snapshot").set_index(held.drop_duplicates("snapshot")["snapshot"].astype(str))
-    several = held["server"].nunique() > 1
-    found = found.assign(
-        family=found["family"].astype("category"),
-        taken_at=pd.to_datetime(found["snapshot"].astype(str).map(times["taken_at"]), utc=True).astype(
-            "datetime64[us, UTC]"
-        ),
+    return found.assign(
+        taken_at=_by_snapshot(found, times),
         seconds=(found["expires_at"] - found["stored_at"]).dt.total_seconds(),
-    )
-    found["shown"] = shown_name(found) if several and found["server"].nunique() > 1 else _one_server(found, several)
-    return found[COLUMNS]
+        shown=shown_name(found, held["server"].nunique() > 1),
+    )[COLUMNS]
 
 
-def _one_server(found: pd.DataFrame, several: bool) -> pd.Series:
-    server = str(found["server"].iloc[0]) or "(unnamed)"
-    return found["family"].cat.rename_categories(lambda name: f"{server}: {name}" if several else str(name))
-
-
+_WORDS = ("server", "snapshot", "family", "name", "stored_from")
 _TAKEN = ["server", "snapshot", "db", "key", "expires_at"]
+_OF_A_RESULT = [*_TAKEN, "task_id", "kind", "status", "name", "stored_at", "stored_from"]
 
 
-def _results(tasks: pd.DataFrame, events: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+def _results(tasks: pd.DataFrame, events: pd.DataFrame, times: Mapping[str, pd.Timestamp]) -> pd.DataFrame:
+    tasks = _as_words(tasks, "snapshot", "kind", "stored_from")
     measured = tasks["stored_from"].isin(_MEASURED) & tasks["stored_at"].notna()
-    rows = tasks[[*_TAKEN, "task_id", "name"]].assign(
-        family=tasks["kind"].map(_KINDS),
+    rows = tasks.drop(columns=["kind", "status"]).assign(
+        family=tasks["kind"].cat.rename_categories(_KINDS),
         stored_at=tasks["stored_at"].where(measured),
-        stored_from=tasks["stored_from"].astype(object).where(measured),
     )
     # A value that cannot be read tells no time; its task's end in a log does. One that is still running has no end.
     unread = rows["stored_at"].isna() & tasks["kind"].eq("task") & tasks["status"].isna()
     if unread.any() and len(ends := events.loc[events["kind"].isin(_ENDED) & events["task_id"].notna()]):
-        last = ends.groupby("task_id")["at"].max()
-        at = rows.loc[unread, "task_id"].map(last)
-        late = held.groupby("snapshot", observed=True)["taken_at"].first() + SLACK
-        at = at.where(at <= rows.loc[unread, "snapshot"].astype(str).map(late.rename(index=str)))
+        at = rows.loc[unread, "task_id"].map(ends.groupby("task_id")["at"].max())
+        at = at.where(at <= _by_snapshot(rows.loc[unread], times) + SLACK)
         rows.loc[at.index, "stored_at"] = at
-        rows.loc[at.index[at.notna()], "stored_from"] = "log"
-    return _named(rows.loc[rows["stored_at"].notna()], events)
+        logged = at.index[at.notna()]
+        rows["stored_from"] = rows["stored_from"].cat.set_categories(["log", *_MEASURED[1:]])
+        rows.loc[logged, "stored_from"] = "log"
+    known = rows["stored_at"].notna().to_numpy(dtype=bool)
+    return _named(rows if known.all() else rows.loc[known], events)
 
 
 def _jobs(jobs: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
@@ -127,11 +143,9 @@ def _named(rows: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
     unnamed = rows["name"].isna()
     if not len(names) or not unnamed.any():
         return rows.drop(columns="task_id")
-    known = names.set_index("task_id")["name"]
-    told = rows.loc[unnamed, "task_id"].map(known)
-    return rows.assign(name=rows["name"].astype(object).where(~unnamed, told.reindex(rows.index))).drop(
-        columns="task_id"
-    )
+    told = rows.loc[unnamed, "task_id"].map(names.set_index("task_id")["name"])
+    known = rows["name"].astype(object).where(~unnamed, told.reindex(rows.index))
+    return rows.assign(name=known).drop(columns="task_id")
 
 
 def _by_commands(held: pd.DataFrame, told: list[pd.DataFrame], commands: pd.DataFrame) -> pd.DataFrame:
@@ -152,22 +166,22 @@ def _by_commands(held: pd.DataFrame, told: list[pd.DataFrame], commands: pd.Data
     names = set(writes["key"])
     own = [part.loc[part["key"].isin(names)] for part in told]
     known = {(str(a), b, c) for part in own for a, b, c in zip(part["snapshot"], part["db"], part["key"], strict=True)}
-    rows = held.loc[held["key"].isin(names), [*_TAKEN, "family", "taken_at"]].assign(
-        server=lambda some: some["server"].astype(str)
-    )
+    rows = held.loc[held["key"].isin(names), [*_TAKEN, "family", "taken_at"]].astype({"server": "str"})
     both = rows.merge(writes, on=["server", "db", "key"])
     both = both.loc[both["stored_at"].le(both["taken_at"] + SLACK)].sort_values("stored_at", kind="stable")
     last = both.drop_duplicates(["snapshot", "db", "key"], keep="last")
     new = [(str(a), b, c) not in known for a, b, c in zip(last["snapshot"], last["db"], last["key"], strict=True)]
-    return last.loc[new].drop(columns="taken_at").assign(stored_from="command", name=pd.NA)
+    return last.loc[new].drop(columns="taken_at").assign(stored_from="command", name=pd.Series(dtype="str"))
 
 
 def observable(held: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     """How far the retention of each family can be measured: columns family, keys, with_ttl, measured, says."""
     rows = []
-    measured = stored.loc[stored["seconds"].notna()].groupby("shown", observed=True)["stored_from"].value_counts()
-    late = stored.loc[stored["stored_at"].gt(stored["taken_at"] + SLACK)]["shown"].value_counts()
-    for shown, group in held.groupby("shown", observed=True):
+    lives = stored[["shown", "stored_from"]].loc[stored["seconds"].notna()]
+    measured = lives.groupby("shown", observed=True)["stored_from"].value_counts()
+    measured = measured[measured > 0]
+    late = stored["shown"].loc[stored["stored_at"].gt(stored["taken_at"] + SLACK)].value_counts()
+    for shown, group in held[["shown", "expires_at"]].groupby("shown", observed=True):
         by = measured[shown] if shown in measured.index.get_level_values(0) else pd.Series(dtype=int)
         with_ttl = int(group["expires_at"].notna().sum())
         rows.append(

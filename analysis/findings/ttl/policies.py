@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -83,8 +84,10 @@ def policy_table(
     tree: str = "src",
 ) -> pd.DataFrame:
     """A row for each family that is held or of which a policy is stated, in the order of ``FAMILIES``: ``COLUMNS``."""
-    groups = {str(shown): group for shown, group in held.groupby("shown", observed=True)}
-    measured = {str(shown): group for shown, group in stored.groupby("shown", observed=True)}
+    narrow = held[["server", "family", "shown", "expires_at", "remaining", "taken_at"]]
+    groups = {str(shown): group for shown, group in narrow.groupby("shown", observed=True)}
+    lives = stored[["shown", "stored_at", "seconds"]]
+    measured = {str(shown): group for shown, group in lives.groupby("shown", observed=True)}
     there = {str(group["family"].iloc[0]) for group in groups.values()}
     named = [(shown, str(group["family"].iloc[0]), group) for shown, group in groups.items()]
     # A saved group or a chord may never have been: only results and job records are missed where none is held.
@@ -96,7 +99,8 @@ def policy_table(
     rows = []
     for shown, family, group in sorted(named, key=lambda one: (order.get(one[1], len(order)), one[0])):
         policy = stated.get(family, ())
-        own = measured.get(shown, stored.iloc[:0])
+        own = measured.get(shown, lives.iloc[:0])
+        sample = held["key"].loc[group.index[:: max(1, len(group) // _SAMPLE)][:_SAMPLE]]
         judged = whole.loc[shown] if shown in whole.index else None
         rows.append(
             {
@@ -105,7 +109,7 @@ def policy_table(
                 "keys": len(group),
                 "stated": _stated(policy),
                 "observed": _observed(group, own),
-                "deleted_by": "; ".join(_deleted_by(family, group, cleanup, servers, tree)),
+                "deleted_by": "; ".join(_deleted_by(family, group, _places(sample, cleanup), servers, tree)),
                 "look_back": _look_back(group, own, policy),
                 "deviating": _deviating(judged),
             }
@@ -142,13 +146,12 @@ def _observed(group: pd.DataFrame, stored: pd.DataFrame) -> str:
 
 
 def _deleted_by(
-    family: str, group: pd.DataFrame, cleanup: pd.DataFrame, servers: Mapping[str, ServerPolicy], tree: str
+    family: str, group: pd.DataFrame, places: list[Any], servers: Mapping[str, ServerPolicy], tree: str
 ) -> Iterator[str]:
     if group["expires_at"].notna().any():
         yield "the server, when the TTL has run out"
     if family in _REMOVERS:
         yield _REMOVERS[family]
-    places = _places(group, cleanup)
     for row in places[:_MOST_PLACES]:
         by = f" ({row.reached})" if isinstance(row.reached, str) else " (nothing in the code leads to it)"
         what = {"expires": "gives it a TTL", "flushes": "flushes"}.get(str(row.does), "deletes it")
@@ -158,15 +161,14 @@ def _deleted_by(
     yield _eviction(group, servers)
 
 
-def _places(group: pd.DataFrame, cleanup: pd.DataFrame) -> list:  # type: ignore[type-arg]
-    """Places in the code that take keys of this family by a literal pattern, or take all."""
-    keys = [str(key) for key in group["key"].iloc[:: max(1, len(group) // _SAMPLE)][:_SAMPLE]]
+def _places(keys: pd.Series, cleanup: pd.DataFrame) -> list[Any]:
+    """Places in the code that take such keys by a literal pattern, or take all."""
     found = []
     for row in cleanup.loc[cleanup["does"].isin(_DELETING)].itertuples():
         if not isinstance(row.pattern, str):
             takes = row.does == "flushes"
         else:
-            takes = row.pattern != "*" and any(covers(row.pattern, key) for key in keys)
+            takes = row.pattern != "*" and any(covers(row.pattern, str(key)) for key in keys)
         if takes:
             found.append(row)
     return found

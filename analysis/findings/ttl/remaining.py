@@ -48,7 +48,8 @@ def ttl_quantiles(held: pd.DataFrame) -> pd.DataFrame:
     in seconds of the keys that still have time left.
     """
     rows = []
-    for family, group in held.groupby("shown", observed=True):
+    narrow = held[["shown", "expires_at", "remaining"]]
+    for family, group in narrow.groupby("shown", observed=True):
         left = group.loc[group["remaining"] > 0, "remaining"]
         rows.append(
             {

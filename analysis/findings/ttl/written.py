@@ -35,8 +35,8 @@ def written_shares(stored: pd.DataFrame) -> pd.DataFrame:
     ``life``: median seconds. ``per_hour``: keys written an hour, by 1/TTL; ``low`` and ``high`` an exact Poisson
     interval of 95 % for the number held. ``says``: whether the ages of the keys held bear the assumption out.
     """
-    known = stored.loc[stored["seconds"].gt(0) & stored["taken_at"].notna()]
-    known = known.loc[known["expires_at"].gt(known["taken_at"])]
+    alive = stored["seconds"].gt(0) & stored["expires_at"].gt(stored["taken_at"])
+    known = stored[["shown", "name", "stored_at", "taken_at", "seconds"]].loc[alive]
     if not len(known):
         return pd.DataFrame(columns=COLUMNS)
     rows = [_row(str(shown), name, group) for shown, name, group in _kinds(known)]
