@@ -94,18 +94,24 @@ class Case(ShowsItself):
 
     def value(self, snapshot: str, offset: int) -> Value:
         """The value at ``offset`` of a snapshot of this case, of the state of an append-only file, or of an archive
-        (columns ``snapshot`` and ``offset`` of every frame). Raises ValueUnreadable.
+        (columns ``snapshot`` and ``offset`` of every frame). Raises ValueUnreadable; Unusable for a source that holds
+        no values.
         """
-        return self._by_source[snapshot].value(int(offset))
+        holder = self._by_source.get(snapshot)
+        if holder is None:
+            raise Unusable("the case has no such snapshot", file=str(snapshot)[:200])
+        return holder.value(int(offset))
 
     def content(self, source: str, payload_at: int) -> bytes:
         """What a command wrote or took away (columns ``source`` and ``payload_at`` of ``commands``). Raises
-        ValueUnreadable.
+        ValueUnreadable; Unusable for a source that holds no commands with their contents.
         """
         if source in self._recorded:
             return _of(self._recorded[source])(int(payload_at))
-        stream = next(stream for stream in self.streams if source in {str(row["path"]) for row in stream.rows})
-        return stream.file.content(int(payload_at))
+        for stream in self.streams:
+            if source in {str(row["path"]) for row in stream.rows}:
+                return stream.file.content(int(payload_at))
+        raise Unusable("the case has no such recording of commands", file=str(source)[:200])
 
     @cached_property
     def _recorded(self) -> dict[str, dict[int, bytes]]:

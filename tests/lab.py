@@ -18,10 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page as Tab
+from playwright.sync_api import TimeoutError
 
 from tests.browser import Chromium, Page
 
-SECONDS = 60
+SECONDS = 120
+TRIES = 6
 TOKEN = "of-the-tests"
 
 
@@ -30,13 +32,17 @@ class Lab:
 
     def __init__(self, folder: Path, home: Path) -> None:
         self._log = home / "lab.log"
+        # Else cells that are out of sight are not in the page, and cannot be asked.
+        settings = home / "config" / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"
+        settings.mkdir(parents=True)
+        (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
         kept = {name: text for name, text in os.environ.items() if not name.startswith(("JUPYTER", "IPYTHON"))}
         own = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("RUNTIME", "CONFIG", "DATA")}
         own |= {"HOME": str(home), "IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": os.pathsep.join(sys.path)}
         command = [
             sys.executable, "-m", "jupyterlab", str(folder / "start_here.ipynb"), "--no-browser", "--allow-root",
             "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}",
-            "--KernelManager.transport=ipc", "--LabApp.news_url=None",
+            "--KernelManager.transport=ipc",
         ]  # fmt: skip
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -62,7 +68,7 @@ class Lab:
     @contextmanager
     def open(self, browser: Chromium, name: str) -> Iterator[Notebook]:
         """A notebook in the browser, with its kernel ready."""
-        with browser.open(f"{self.url}lab/tree/{name}?token={TOKEN}", height=1000) as page:
+        with browser.open(f"{self.url}lab/tree/{name}?reset&token={TOKEN}", height=1000) as page:
             yield Notebook(page)
 
     def close(self) -> None:
@@ -119,13 +125,16 @@ _PROMPTS = _SEEN + " .jp-CodeCell .jp-InputPrompt"
 
 def _run_all(tab: Tab) -> None:
     before = max(map(int, re.findall(r"\[(\d+)\]", " ".join(tab.locator(_PROMPTS).all_inner_texts()))), default=0)
-    tab.get_by_role("menuitem", name="Run", exact=True).click()
-    tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    # The first cell has a new number, and none is waiting: a cell that stops takes those behind it out of the line.
-    tab.wait_for_function(
-        """([prompts, before]) => {
-          const told = [...document.querySelectorAll(prompts)].map(prompt => prompt.textContent);
-          return Number((told[0].match(/\\d+/) || [0])[0]) > before && !told.some(text => text.includes('*'));
-        }""",
-        arg=[_PROMPTS, before],
-    )
+    first = "([prompts, before]) => Number(document.querySelector(prompts).textContent.match(/\\d+/)) > before"
+    waiting = "prompts => [...document.querySelectorAll(prompts)].some(prompt => prompt.textContent.includes('*'))"
+    for _ in range(TRIES):
+        tab.get_by_role("menuitem", name="Run", exact=True).click()
+        tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        try:
+            tab.wait_for_function(first, arg=[_PROMPTS, before], timeout=SECONDS / TRIES * 1000)
+            break
+        except TimeoutError:
+            # A notebook that has just come to the front may not have its kernel yet; then this does nothing.
+            tab.keyboard.press("Escape")
+    # A cell that stops takes those behind it out of the line.
+    tab.wait_for_function(f"prompts => !({waiting})(prompts)", arg=_PROMPTS, timeout=SECONDS * 1000)

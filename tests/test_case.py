@@ -13,6 +13,7 @@ import pytest
 
 import analysis
 from analysis.errors import Unusable
+from analysis.evidence.rdb_values import ValueUnreadable
 from tests.evidence.rdb_writer import Rdb
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
@@ -203,3 +204,13 @@ def test_changes_are_told_between_the_snapshots_of_one_server(tmp_path):
     ]
     assert "1 key disappeared" in analysis.find_bulk(analysis.open_case(tmp_path)).headline
     assert len(analysis.open_case(tmp_path / "servers" / "two").changes) == 0
+
+
+def test_a_source_that_is_not_there_or_a_place_without_a_value_is_one_line_by_hand(demo):
+    case = analysis.open_case(demo)
+    for read in (case.value, case.content):
+        with pytest.raises(Unusable, match="^nowhere.rdb: the case has no such"):
+            read("nowhere.rdb", 0)
+    with pytest.raises(ValueUnreadable) as caught:
+        case.value("dump.rdb", 1)
+    assert caught.value._render_traceback_() == [f"ValueUnreadable: {caught.value}"]

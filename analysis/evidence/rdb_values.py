@@ -10,6 +10,7 @@ import mmap
 import struct
 from collections.abc import Iterator
 
+from analysis.errors import OneLine
 from analysis.evidence import rdb_layout as rdb
 from analysis.evidence.packed import (
     BAD,
@@ -47,7 +48,7 @@ _WORDS = {
 }
 
 
-class ValueUnreadable(ValueError):
+class ValueUnreadable(OneLine, ValueError):
     """A value that cannot be decoded. ``offset`` is its entry's, ``reason`` says why; ``str()`` is one line of both."""
 
     def __init__(self, offset: int, reason: str) -> None:

@@ -22,6 +22,13 @@ from analysis.report.page import TONES
 from analysis.report.show import shown
 from analysis.showing import ShowsItself
 
+# What findings are called, where that is not the words of their own name.
+_CALLED = {
+    "BulkFindings": "Bulk patterns",
+    "OverviewFindings": "Overview",
+    "SurvivalFindings": "What went before its expiry",
+    "TtlFindings": "TTLs",
+}
 _MOST_KINDS = 12
 _MOST_LINES = 6
 _MOST_FILES = 30
@@ -36,7 +43,7 @@ def card(thing: ShowsItself) -> Html:
     headline = given.get("headline")
     return render(
         "card.html.j2",
-        kind=_words(type(thing).__name__),
+        kind=_CALLED.get(type(thing).__name__) or _words(type(thing).__name__),
         title=said(headline, 600) if isinstance(headline, str) else "",
         lines=[],
         facts=[],
@@ -56,7 +63,7 @@ def _lengths(frames: dict[str, pd.DataFrame]) -> Html:
         {"frame": f".{name}", "rows": len(frame), "columns": ", ".join(map(str, frame.columns))}
         for name, frame in frames.items()
     ]
-    return table(pd.DataFrame(rows), label="Frames", empty="There is none.")
+    return table(pd.DataFrame(rows), label="Frames", folds=False)
 
 
 @card.register
@@ -68,7 +75,7 @@ def _of_case(case: Case) -> Html:
         lines=[],
         facts=list(_case_facts(case)),
         folds=[(_held(_rows(case)), _frames(case)), (f"Files: {len(case.evidence):,}", _files(case))],
-        note="analysis.describe(case.keys) says what each column of a frame means, and its unit.",
+        note='analysis.describe("keys") says what each column of a frame means, and its unit.',
     )
 
 
@@ -156,7 +163,7 @@ def _frames(case: Case) -> Html:
     told = [{"frame": f".{name}", "rows": number, "is": ROWS[name]} for name, number in _rows(case).items()]
     told.append({"frame": ".changes", "rows": None, "is": f"{ROWS['changes']}; made when it is first asked for"})
     columns = {"frame": "Frame", "rows": "Rows", "is": "A row is"}
-    return table(pd.DataFrame(told, dtype=object), label="Frames", columns=columns)
+    return table(pd.DataFrame(told, dtype=object), label="Frames", columns=columns, folds=False)
 
 
 def _files(case: Case) -> Html:
@@ -164,7 +171,7 @@ def _files(case: Case) -> Html:
     whole = case.evidence["complete"].fillna(False).astype(bool)
     files = case.evidence.assign(read=["whole" if sound else "in part" for sound in whole])
     columns = {"path": "File", "kind": "Is", "from": "From", "to": "To", "read": "Read"}
-    return table(files, label="Files of evidence", columns=columns, empty="None.", limit=_MOST_FILES)
+    return table(files, label="Files of evidence", columns=columns, empty="None.", limit=_MOST_FILES, folds=False)
 
 
 @card.register

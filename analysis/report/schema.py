@@ -28,7 +28,7 @@ def describe(frame: pd.DataFrame | str) -> Html:
     else:
         columns |= {"known": f"Known, of {count(len(frame), 'row')}"}
         rows = [_row(column) | {"known": _known(frame, column)} for column in FRAMES[name] if column.name in frame]
-    told = table(pd.DataFrame(rows), label=f"Columns of {name}", columns=columns)
+    told = table(pd.DataFrame(rows), label=f"Columns of {name}", columns=columns, folds=False)
     return together(sentence(f"In {name}, a row is {ROWS[name]}. Times are UTC; what is not known is missing."), told)
 
 

@@ -170,7 +170,7 @@ def test_some_columns_or_more_are_enough_where_they_are_one_frames_alone(case):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (pd.DataFrame(columns=["task_id", "status"]), "these columns are in tasks and jobs"),
+        (pd.DataFrame(columns=["task_id", "status"]), "these columns are in tasks, jobs"),
         (pd.DataFrame({"mine": [1]}), "no frame of the kit"),
         (pd.DataFrame(), "no frame of the kit"),
         ("nothing", "there is no frame 'nothing'; there are keys, tasks"),
