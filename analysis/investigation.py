@@ -71,14 +71,18 @@ class Investigation(ShowsItself):
         return find_bulk(self.case)
 
     @cached_property
+    def shots(self) -> pd.DataFrame:
+        """The snapshots of the case in order of time (``bulk.looks``)."""
+        return looks(self.case.evidence)
+
+    @cached_property
     def retention(self) -> pd.DataFrame:
         """Retention as stated and as observed (``ttl.retention.retention_table``), of the whole case."""
-        case, shots = self.case, looks(self.case.evidence)
-        jobs = case.settings.jobs
+        case, jobs = self.case, self.case.settings.jobs
         return retention_table(
-            in_latest(case.tasks, shots),
+            in_latest(case.tasks, self.shots),
             case.settings.result_expires,
-            in_latest(case.jobs, shots),
+            in_latest(case.jobs, self.shots),
             jobs.expires if jobs else None,
         )
 

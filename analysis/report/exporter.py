@@ -95,6 +95,8 @@ class InvestigationExporter(HTMLExporter):
         resources["sections"] = sections(nb)
         resources["files"] = files_listed("".join(_markup(cell) for cell in nb.cells))
         resources["page_title"] = page_title(nb)
+        # The template counts its pictures here.
+        resources["pictures"] = []
         return super().from_notebook_node(nb, resources=resources, **kwargs)
 
 

@@ -14,6 +14,7 @@ from analysis.findings.overview.hours import ROWS
 from analysis.findings.overview.queues import OLDEST
 from analysis.findings.overview.remarks import RISK
 from analysis.findings.words import count, duration, listed, size, stamp
+from analysis.report.closing import taken
 from analysis.report.html import Html, sentence, table, together
 from analysis.report.page import title_screen
 
@@ -108,7 +109,8 @@ def families(found: OverviewFindings) -> Html:
     columns = {"server": "Server", "db": "Database", "family": "Family", "means": "Is", "keys": "Keys",
                "share": "Of all keys", "bytes": "In the file", "share_bytes": "Of all bytes", "largest": "Largest key",
                "without_ttl": "No TTL", "past_expiry": "Past expiry"}  # fmt: skip
-    return _table(rows, columns, "Keys by family", "No snapshot is in the case, or it holds no key.")
+    shown = _table(rows, columns, "Keys by family", "No snapshot is in the case, or it holds no key.")
+    return together(shown, taken(found.shots)) if len(rows) else shown
 
 
 def largest(found: OverviewFindings) -> Html:
@@ -129,7 +131,7 @@ def states(found: OverviewFindings) -> Html:
         "the share of failures is not that of all tasks that ran."
     )
     shown = _table(rows, columns, "Results by state", "No result was held.")
-    return together(shown, sentence(note, "quiet")) if len(rows) else shown
+    return together(shown, sentence(note, "quiet"), taken(found.shots)) if len(rows) else shown
 
 
 def names(found: OverviewFindings) -> Html:
@@ -153,7 +155,8 @@ def queues(found: OverviewFindings) -> Html:
                "since": "The next one waits at least since"}  # fmt: skip
     if not rows["then"].notna().any():
         del columns["then"]
-    return _table(rows, columns, "Queues", "No queue is in the evidence: no list of messages and no routing table.")
+    shown = _table(rows, columns, "Queues", "No queue is in the evidence: no list of messages and no routing table.")
+    return together(shown, taken(found.shots)) if len(rows) else shown
 
 
 def unacked(found: OverviewFindings) -> Html:
@@ -186,6 +189,8 @@ def hours(found: OverviewFindings) -> Html:
         said.append(f"{count(found.undated, 'result does', 'results do')} not say when it was stored, and is not drawn."
                     if found.undated == 1 else
                     f"{found.undated:,} results do not say when they were stored, and are not drawn.")  # fmt: skip
+    if len(found.looked):
+        said.append(f"From {listed(list(found.looked['source'].unique()), most=6)}.")
     columns = {"hour": "Hour from (UTC)", **{name: name[:1].upper() + name[1:] for name in ROWS}}
     empty = "No hour has a result that says when it was stored, or a log line on a task's end."
     shown = table(wide, label="Results by the hour", columns=columns, limit=_HOURS, empty=empty)

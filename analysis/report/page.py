@@ -22,6 +22,7 @@ from analysis.report.closing import about as about
 from analysis.report.closing import appendix as appendix
 from analysis.report.closing import evidence_list as evidence_list
 from analysis.report.closing import kit
+from analysis.report.closing import taken as taken
 from analysis.report.html import FOLDS_FROM, MOST_ROWS, Html, listing, render, said, sentence, table, together
 from analysis.report.matrix import matrices as matrices
 from analysis.report.show import shown
@@ -161,10 +162,10 @@ def _span(at: pd.Timestamp, until: pd.Timestamp, zone: ZoneInfo | None = None) -
     return f"{times} {zone.key if zone else 'UTC'}"
 
 
-def facts_table(facts: pd.DataFrame) -> Html:
-    """Rows of fact, value and source."""
+def facts_table(facts: pd.DataFrame, about: str = "Facts") -> Html:
+    """Rows of fact, value and source; ``about`` says of what."""
     columns = {"fact": "What", "value": "Value", "source": "From"}
-    return table(facts, label="Facts and where they are from", columns=columns, empty="Nothing is known of it.")
+    return table(facts, label=f"{about}, and where it is from", columns=columns, empty="Nothing is known of it.")
 
 
 def searched(databases: pd.DataFrame, traces: pd.DataFrame) -> Html:
@@ -197,10 +198,13 @@ def _where(row: tuple) -> str:  # type: ignore[type-arg]
     return "a log"
 
 
-def retention(rows: pd.DataFrame) -> Html:
-    """Retention as stated and as observed."""
+def retention(rows: pd.DataFrame, shots: pd.DataFrame) -> Html:
+    """Retention as stated and as observed, and in which of the snapshots (``bulk.looks``)."""
     columns = {"what": "Of", "stated": "Stated", "observed": "Observed", "says": "Compared"}
-    return table(rows, label="Retention stated and observed", columns=columns, empty="Nothing is stated or observed.")
+    compared = table(
+        rows, label="Retention stated and observed", columns=columns, empty="Nothing is stated or observed."
+    )
+    return together(compared, taken(shots))
 
 
 def bulk(found: BulkFindings) -> Html:

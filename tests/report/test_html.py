@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis.findings.rules import RULES
+from analysis.findings.ttl.remaining import BIN_NAMES, NONE
 from analysis.findings.verdict import Evidence, Fact, Hypothesis, Record, Verdict
 from analysis.report import charts, page
 from analysis.report.html import (
@@ -187,7 +188,7 @@ def test_charts_take_hostile_text_and_draw_on_given_axes():
     from matplotlib.figure import Figure
 
     ax = Figure().add_subplot()
-    bins = pd.DataFrame({"family": [HOSTILE, "x" * 10_000], "bin": ["no TTL", "under 1 day"], "keys": [3, 1_000_000]})
+    bins = pd.DataFrame({"family": [HOSTILE, "x" * 10_000], "bin": [NONE, BIN_NAMES[3]], "keys": [3, 1_000_000]})
     assert charts.plot_remaining_ttl(bins, ax=ax) is ax
     picture = charts.show(charts.plot_remaining_ttl(bins))
     assert isinstance(picture, charts.Chart)
