@@ -6,8 +6,9 @@ rhythm (``rhythm``): deletes that follow their own writing within minutes are fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,7 @@ def command_patterns(found: Removals, commands: pd.DataFrame, known: Known) -> l
     """The patterns that commands show, each once, whoever else saw it."""
     if not len(commands):
         return []
-    held = Held(commands, (*STREAMS, *RECORDERS))
+    held = cache(lambda: Held(commands, (*STREAMS, *RECORDERS)))
     servers = dict(commands[["source", "server"]].drop_duplicates().astype("str").itertuples(index=False))
     told = []
     for one in flushes(commands, held)[-_MOST:]:
@@ -172,7 +173,12 @@ def _near(seconds: NDArray[np.float64], inside: NDArray[np.bool_], width: int) -
 
 
 def _named(
-    burst: pd.DataFrame, rhythm: float, removed: pd.DataFrame, held: Held, spans: pd.DataFrame, known: Known
+    burst: pd.DataFrame,
+    rhythm: float,
+    removed: pd.DataFrame,
+    held: Callable[[], Held],
+    spans: pd.DataFrame,
+    known: Known,
 ) -> Pattern:
     """The pattern of a burst of removals by clients."""
     one = burst.iloc[0]
@@ -182,7 +188,7 @@ def _named(
     alike = removed["stream"].eq(stream) & removed["stem"].eq(stem)
     alike &= removed["db"].isna() if number is None else removed["db"].eq(number).fillna(False)
     whole = removed.loc[(alike & removed["at"].between(first, last)).to_numpy(dtype=bool)].drop_duplicates("key")
-    there = held.before(stream, int(whole["label"].min()), number)
+    there = held().before(stream, int(whole["label"].min()), number)
     there = there.loc[there["key"].str.startswith(stem)]
     spared = ~there["key"].isin(whole["key"]).to_numpy(dtype=bool)
     gone, left = len(whole), int(spared.sum())
@@ -194,8 +200,8 @@ def _named(
     large = gone >= LEAST_SHARE * of
     removal, why = _alarming(name, whole, there, spared, removed.loc[alike.to_numpy(dtype=bool)], spans, known, family)
     since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (first, last))
-    clients = [str(client) for client in whole["client"].unique() if client and client != "nan"]
-    verbs = whole["verb"].value_counts().index
+    clients = [str(client) for client in whole["client"].dropna().unique()]
+    verbs = whole["verb"].astype("str").str.upper().value_counts().index
     says = f"{listed([str(verb) for verb in verbs])} removed {kind(family, gone)}"
     says += f" that begin with “{stem}”" if family == "other" and stem else ""
     says += f" of {'DB ' + str(number) if number is not None else 'a database that is not told'}"
@@ -287,7 +293,7 @@ def _usual_age(whole: pd.DataFrame, alike: pd.DataFrame, known: Known, begin: in
     return kept if kept > 0 else None
 
 
-def _evictions(found: Removals, held: Held) -> Iterator[Pattern]:
+def _evictions(found: Removals, held: Callable[[], Held]) -> Iterator[Pattern]:
     """What was evicted, of each server by the witness that shows most of it."""
     rows = found.rows.loc[found.rows["by"].eq("eviction")]
     for server, mine in rows.groupby("server", observed=True):
@@ -298,7 +304,7 @@ def _evictions(found: Removals, held: Held) -> Iterator[Pattern]:
         families = mine["family"].value_counts()
         since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (mine["at"].min(), mine["at"].max()))
         sure = mine["witness"].iloc[0] == "keyspace log"
-        left = len(held.before(stream, int(mine["label"].max()) + 1, None))
+        left = len(held().before(stream, int(mine["label"].max()) + 1, None))
         counted = listed([kind(str(name), int(many)) for name, many in families.items()])
         says = (
             f"{count(len(mine), 'key')} {'were' if sure else 'were likelier than not'} evicted from {stamp(since)} to "

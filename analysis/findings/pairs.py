@@ -46,19 +46,28 @@ class Compared:
     usual: int
 
 
-def pair_patterns(
-    keys: pd.DataFrame, changes: pd.DataFrame, shots: pd.DataFrame, stored: pd.DataFrame, names: pd.Series
-) -> list[Pattern]:
-    """The patterns of every two snapshots of one server that follow each other. ``stored``: as
-    ``between.storing_times``; ``names``: the task's name by its ID.
-    """
+def compared_pairs(
+    keys: pd.DataFrame, changes: pd.DataFrame, shots: pd.DataFrame, stored: pd.DataFrame
+) -> list[Compared]:
+    """Every two sound snapshots of one server that follow each other. ``stored``: as ``between.storing_times``."""
     pairs = comparable(shots)
+    return [_compared(pair, keys, changes, shots, stored) for _, pair in pairs.loc[pairs["sound"]].iterrows()]
+
+
+def pair_patterns(
+    compared: list[Compared],
+    keys: pd.DataFrame,
+    changes: pd.DataFrame,
+    shots: pd.DataFrame,
+    stored: pd.DataFrame,
+    names: pd.Series,
+) -> list[Pattern]:
+    """The patterns of each two snapshots that follow each other. ``names``: the task's name by its ID."""
     told: list[Pattern] = []
-    compared = [_compared(pair, keys, changes, shots, stored) for _, pair in pairs.loc[pairs["sound"]].iterrows()]
     for one in compared:
         others = [other for other in compared if other is not one and other.pair["server"] == one.pair["server"]]
-        told += _whole(one) or [*_kinds(one, others, keys, names)]
-        told += _waves(one.pair, changes, keys, stored, shots)
+        told += _whole(one) or [*_kinds(one, others, names)]
+        told += _waves(one.pair, changes, stored, shots)
     return told
 
 
@@ -127,7 +136,7 @@ def _whole(one: Compared) -> list[Pattern]:
     return [_pattern(one, members, found, found.extent)]
 
 
-def _kinds(one: Compared, others: list[Compared], keys: pd.DataFrame, names: pd.Series) -> Iterator[Pattern]:
+def _kinds(one: Compared, others: list[Compared], names: pd.Series) -> Iterator[Pattern]:
     """What went of each kind, or of several at once."""
     groups = one.pool.groups("db", "family")
     hit = []
@@ -233,9 +242,7 @@ def _pattern(one: Compared, pool: Pool, found: Found, extent: str, usual: float 
     )  # fmt: skip
 
 
-def _waves(
-    pair: pd.Series, changes: pd.DataFrame, keys: pd.DataFrame, stored: pd.DataFrame, shots: pd.DataFrame
-) -> Iterator[Pattern]:
+def _waves(pair: pd.Series, changes: pd.DataFrame, stored: pd.DataFrame, shots: pd.DataFrame) -> Iterator[Pattern]:
     """Keys that were due together between the two."""
     rows = changes.loc[
         changes["server"].eq(pair["server"])

@@ -12,26 +12,29 @@ import pandas as pd
 from analysis.findings.bursts import YOUNG, command_patterns, known_of
 from analysis.findings.finished import finished, finished_by_hour, log_patterns
 from analysis.findings.gaps import gap_patterns
-from analysis.findings.pairs import SCATTERED, pair_patterns
+from analysis.findings.pairs import SCATTERED, compared_pairs, pair_patterns
 from analysis.findings.removed import Removals, removals
 from analysis.findings.rhythm import TIMES_MORE
 from analysis.findings.scope.between import comparable, storing_times
 from analysis.findings.scope.cohort import last_sound
 from analysis.findings.scope.extents import FEW
+from analysis.findings.shares import removals_by_hour, removers, shares
 from analysis.findings.told import Pattern, patterns_frame
 from analysis.findings.words import count, duration, percent, stamp
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """``table``: as ``told.patterns_frame``. ``removed``: every removal that commands show. ``ended``: tasks that
-    workers logged as ended (``finished.finished``); ``by_hour``: the same, counted.
+    """``table``: as ``told.patterns_frame``. ``shares``, ``removals`` (by hour) and ``removers``: of ``shares``;
+    ``finished``: of ``finished.finished_by_hour``, set beside snapshots of ``until``.
     """
 
     table: pd.DataFrame
-    removed: Removals
-    ended: pd.DataFrame
-    by_hour: pd.DataFrame
+    shares: pd.DataFrame
+    removals: pd.DataFrame
+    removers: pd.DataFrame
+    finished: pd.DataFrame
+    until: pd.Timestamp | None
 
 
 def patterns_of_case(
@@ -48,7 +51,9 @@ def patterns_of_case(
     removed = removals(commands, keys)
     stored = storing_times(tasks, jobs)
     told = _or_nothing(command_patterns(removed, commands, known_of(keys, jobs, shots)), _commands(commands, removed))
-    told += _or_nothing(pair_patterns(keys, changes, shots, stored, _names(tasks, events)), _snapshots(keys, shots))
+    pairs = compared_pairs(keys, changes, shots, stored)
+    names = _names(tasks, events)
+    told += _or_nothing(pair_patterns(pairs, keys, changes, shots, stored, names), _snapshots(keys, shots))
     ended = finished(tasks, events, shots, retention_seconds)
     shot = last_sound(shots)
     until = shot["taken_at"].min() if len(shot) else None
@@ -58,7 +63,14 @@ def patterns_of_case(
         own = tasks.loc[tasks["stored_from"].ne("expiry") & tasks["stored_at"].notna()]
         held = _own_times(own, jobs, shots)
         told += _or_nothing(gap_patterns(held), _alone(held))
-    return Patterns(patterns_frame(told), removed, ended, finished_by_hour(ended, until))
+    return Patterns(
+        patterns_frame(told),
+        shares(removed, pairs),
+        removals_by_hour(removed),
+        removers(removed),
+        finished_by_hour(ended, until),
+        until,
+    )
 
 
 def _or_nothing(found: list[Pattern], nothing: Pattern | None) -> list[Pattern]:

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from analysis.celery.families import CHORD_UNLOCK, GROUP_META, TASK_META
 from analysis.findings.deeds import WRITES, stream_of
 from analysis.findings.scope.between import PASSING
-from analysis.findings.scope.sweeps import exploded, stems
+from analysis.findings.scope.sweeps import keys_named, stems
 from analysis.frames import in_micros, words_in
+
+Flags = NDArray[np.bool_]
+Codes = NDArray[np.int64]
 
 NONE = np.iinfo(np.int64).min
 MICRO = 1_000_000
@@ -28,6 +31,11 @@ _CHORD = (".j", ".t", ".s", ".d", ".c")
 # A time that is known no better than this is taken from the rows around it.
 _NARROW = 120 * MICRO
 
+BY = ("client", "eviction", "expiry", "unsure", "flush")
+"""Who took a key away: a client (or a script), maxmemory, its own expiry, one of these, or a flush of its database."""
+
+FLUSH = BY.index("flush")
+
 COLUMNS = "server stream source witness db stem family key label at known by or_by client verb written due".split()
 
 
@@ -38,6 +46,9 @@ class Removals:
     (microseconds since 1970), known (``at`` is the witness's own, not drawn from the rows around), by (client,
     eviction, expiry or unsure), or_by, client, verb, written (when the same stream shows it written last; ``NONE`` =
     not shown), due. ``spans``: of each stream from when to when it speaks: columns stream, server, witness, begin, end.
+    ``lives``: from when to when each key was there, as its stream shows: columns server, stream, db, family, start,
+    end (microseconds; the stream's own begin and end where it was there before, or is after), by (who ended it; flush;
+    empty = it is there still).
 
     Keys that come and go with the work itself (``between.PASSING``, lists, chords) are left out, and what was refused.
     A client's removal of a key whose expiry may have come is unsure.
@@ -45,61 +56,131 @@ class Removals:
 
     rows: pd.DataFrame
     spans: pd.DataFrame
+    lives: pd.DataFrame
 
 
 def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
     """All removals of a case; a key that a flush took has no row."""
     ran = commands["witness"].ne("ACL LOG").to_numpy(dtype=bool)
-    stream = _streams(commands["source"])
-    times, known = _times(commands, stream)
-    table = pd.DataFrame({"stream": stream[ran], "at": times[ran]})
-    table["server"] = commands["server"].astype("str").to_numpy()[ran]
-    table["witness"] = commands["witness"].astype("str").to_numpy()[ran]
-    spans = table.groupby("stream").agg(
-        server=("server", "first"), witness=("witness", "first"), begin=("at", "min"), end=("at", "max")
-    )
-    takes = words_in(commands["verb"], _TAKES) & commands["removed_by"].notna().to_numpy() & ran
-    writes = words_in(commands["verb"], _WRITES) & ran & ~takes
-    found = exploded(commands.loc[takes | writes])
-    if not takes.any() or not len(found):
-        return Removals(pd.DataFrame({name: [] for name in COLUMNS}), spans.reset_index())
-    place = commands.index.get_indexer(found["label"])
-    found["stream"] = stream[place]
-    found["at"], found["known"] = times[place], known[place]
-    takes = takes[place]
-    codes, names = pd.factorize(found["key"])
-    found["code"] = codes
-    found["written"] = _written(found, takes, commands["db"].to_numpy(dtype=np.int64, na_value=-1)[place])
-    found, place = found.loc[takes].reset_index(drop=True), place[takes]
-    mine = found["code"].to_numpy()
-    family = _families(pd.Series(names, dtype="str"), keys, _lists(commands, ran))
-    found["family"], found["stem"] = family[mine], _stems(names)[mine]
+    stream, streams = _streams(commands["source"])
+    times, known = _times(commands, stream, len(streams))
+    spans = _spans(commands, stream, streams, times, ran)
+    taking = words_in(commands["verb"], _TAKES) & commands["removed_by"].notna().to_numpy() & ran
+    writing = words_in(commands["verb"], _WRITES) & ran & ~taking
+    named = commands.loc[taking | writing, ["keys"]]
+    label, key = keys_named(named)
+    place = np.flatnonzero(taking | writing)[label]
+    code, names = pd.factorize(key)
+    names = pd.Series(names, dtype="str")
+    stem = stems(names)
+    family = _families(names, stem, keys, _lists(commands, ran))
+    db = commands["db"].to_numpy(dtype=np.int64, na_value=-1)[place]
+    takes, at = taking[place], times[place]
+    by = _by(commands)[place]
+    order, same = _by_key(stream[place], db, code)
+    lives = _Rows(stream[place], db, at, takes, by, order, same).lives(_flushed(commands, stream, times, ran), spans)
+    lives = lives.assign(family=family[code[order][lives["row"].to_numpy()]])
+    lives = lives.assign(server=spans["server"].to_numpy()[lives["stream"].to_numpy()], stream=streams[lives["stream"]])
+    chosen = takes & ~np.isin(family, PASSING)[code]
+    place, code = place[chosen], code[chosen]
     rows = commands.iloc[place]
-    found["by"], found["or_by"] = _by(rows), rows["or_by"].astype("str").fillna("").to_numpy()
-    found["verb"] = rows["verb"].astype("str").str.upper().to_numpy()
-    found["client"] = rows["client"].astype("str").fillna("").to_numpy()
-    found["due"] = in_micros(rows["due_at"])
-    kept = ~found["family"].isin(PASSING)
-    return Removals(found.loc[kept, COLUMNS].reset_index(drop=True), spans.reset_index())
+    found = pd.DataFrame(
+        {
+            "server": rows["server"].to_numpy(),
+            "stream": pd.Categorical.from_codes(stream[place], streams),
+            "source": rows["source"].to_numpy(),
+            "witness": rows["witness"].to_numpy(),
+            "db": rows["db"].to_numpy(),
+            "stem": pd.Categorical(stem)[code],
+            "family": pd.Categorical(family)[code],
+            "key": names.take(code).to_numpy(),
+            "label": commands.index.to_numpy()[place],
+            "at": at[chosen],
+            "known": known[place],
+            "by": pd.Categorical.from_codes(by[chosen], BY),
+            "or_by": rows["or_by"].to_numpy(),
+            "client": rows["client"].to_numpy(),
+            "verb": rows["verb"].to_numpy(),
+            "written": _written(at, takes, order, same)[chosen],
+            "due": in_micros(rows["due_at"]),
+        }
+    )
+    kept = ~lives["family"].isin(PASSING)
+    return Removals(found, spans, lives.loc[kept].drop(columns="row").reset_index(drop=True))
 
 
-def _by(rows: pd.DataFrame) -> NDArray[np.object_]:
-    by, other = rows["removed_by"].astype("str"), rows["or_by"].astype("str")
-    found = np.full(len(rows), "unsure", object)
-    found[(by.isin(("client", "script")) & other.ne("expiry")).to_numpy()] = "client"
-    found[(by.eq("eviction") & other.ne("expiry")).to_numpy()] = "eviction"
-    found[by.eq("expiry").to_numpy()] = "expiry"
+def _spans(
+    commands: pd.DataFrame, stream: Codes, streams: NDArray[np.object_], times: NDArray[np.int64], ran: Flags
+) -> pd.DataFrame:
+    rows = []
+    for number, name in enumerate(streams):
+        mine = np.flatnonzero((stream == number) & ran)
+        at = times[mine] if len(mine) else np.zeros(1, np.int64)
+        first = commands.iloc[mine[0]] if len(mine) else {"server": "", "witness": ""}
+        told = {"stream": name, "server": str(first["server"]), "witness": str(first["witness"])}
+        rows.append({**told, "begin": int(at.min()), "end": int(at.max())})
+    return pd.DataFrame(rows, columns=["stream", "server", "witness", "begin", "end"])
+
+
+def _flushed(commands: pd.DataFrame, stream: Codes, times: NDArray[np.int64], ran: Flags) -> list[tuple[int, int, int]]:
+    """Each flush: the number of its stream, its database (-1 = all) and when."""
+    rows = np.flatnonzero(words_in(commands["verb"], ("FLUSHDB", "FLUSHALL")) & ran)
+    whole = words_in(commands["verb"].iloc[rows], ("FLUSHALL",))
+    db = np.where(whole, -1, commands["db"].iloc[rows].to_numpy(dtype=np.int64, na_value=-2))
+    return list(zip(stream[rows].tolist(), db.tolist(), times[rows].tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Writes and removals of keys, one row a key: numbers of streams, databases, times, which remove, and by whom; and
+    their order by key (``_by_key``)."""
+
+    stream: Codes
+    db: NDArray[np.int64]
+    at: NDArray[np.int64]
+    takes: Flags
+    by: Codes
+    order: NDArray[np.int64]
+    same: Flags
+
+    def lives(self, flushed: list[tuple[int, int, int]], spans: pd.DataFrame) -> pd.DataFrame:
+        """``Removals.lives``, with row: which one in the order by key began it. A key is there from its first write
+        since it was taken to when it is taken.
+        """
+        taken, at, by = self.takes[self.order], self.at[self.order], self.by[self.order]
+        # A removal without a write before it ends a life that began before the stream.
+        opens = np.append(True, taken[:-1])[: len(taken)] | ~self.same
+        number, row = np.cumsum(opens) - 1, np.flatnonzero(opens)
+        stream, db = self.stream[self.order][row], self.db[self.order][row]
+        start = np.where(taken[row], spans["begin"].to_numpy()[stream], at[row])
+        end, who = spans["end"].to_numpy(dtype=np.int64)[stream].copy(), np.full(len(row), -1, np.int64)
+        end[number[taken]], who[number[taken]] = at[taken], by[taken]
+        for name, base, moment in flushed:
+            hit = (stream == name) & (start < moment) & (end > moment)
+            hit &= (db == base) | (base == -1)
+            end[hit], who[hit] = moment, FLUSH
+        ended = pd.Categorical.from_codes(who, BY)
+        return pd.DataFrame({"stream": stream, "db": db, "start": start, "end": end, "by": ended, "row": row})
+
+
+def _by(commands: pd.DataFrame) -> Codes:
+    """Of each command, who it was that removed: its place in ``BY``; -1 where it removes nothing."""
+    by, other = commands["removed_by"], commands["or_by"]
+    maybe = other.eq("expiry").to_numpy(dtype=bool)
+    found = np.where(by.isna().to_numpy(), -1, BY.index("unsure")).astype(np.int64)
+    found[by.isin(("client", "script")).to_numpy() & ~maybe] = BY.index("client")
+    found[by.eq("eviction").to_numpy(dtype=bool) & ~maybe] = BY.index("eviction")
+    found[by.eq("expiry").to_numpy(dtype=bool)] = BY.index("expiry")
     return found
 
 
-def _streams(source: pd.Series) -> NDArray[np.object_]:
-    """``deeds.stream_of``, of each word once."""
-    known = stream_of(pd.Series(source.cat.categories, dtype="str")).to_numpy(dtype=object)
-    found: NDArray[np.object_] = np.append(known, "")[source.cat.codes.to_numpy()]
-    return found
+def _streams(source: pd.Series) -> tuple[Codes, NDArray[np.object_]]:
+    """``deeds.stream_of``, of each word once: numbers, and their names."""
+    code, names = pd.factorize(stream_of(pd.Series(source.cat.categories, dtype="str")))
+    return np.append(code, -1)[source.cat.codes.to_numpy()], np.asarray(names, object)
 
 
-def _times(commands: pd.DataFrame, stream: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _times(commands: pd.DataFrame, stream: Codes, streams: int) -> tuple[NDArray[np.int64], Flags]:
     """When each ran, and whether that is told: else it is drawn between the rows of its stream that are, or without any
     a second lies between two rows.
     """
@@ -108,7 +189,7 @@ def _times(commands: pd.DataFrame, stream: NDArray[np.object_]) -> tuple[NDArray
     known = (both & (last - first <= _NARROW)) | ((first != NONE) ^ (last != NONE)) & _moments(commands)
     at = np.where(first != NONE, first, last)
     number = np.arange(len(commands), dtype=np.float64)
-    for name in pd.unique(stream):
+    for name in range(streams):
         mine = stream == name
         told = mine & known
         rest = mine & ~known
@@ -121,51 +202,57 @@ def _times(commands: pd.DataFrame, stream: NDArray[np.object_]) -> tuple[NDArray
     return at, known
 
 
-def _moments(commands: pd.DataFrame) -> NDArray[np.bool_]:
+def _moments(commands: pd.DataFrame) -> Flags:
     # Whoever writes down each command as it comes has one time for it.
-    found: NDArray[np.bool_] = commands["witness"].isin(("MONITOR log", "keyspace log", "slowlog")).to_numpy(dtype=bool)
+    found: Flags = commands["witness"].isin(("MONITOR log", "keyspace log", "slowlog")).to_numpy(dtype=bool)
     return found
 
 
-def _written(found: pd.DataFrame, takes: NDArray[np.bool_], db: NDArray[np.int64]) -> NDArray[np.int64]:
+def _by_key(stream: Codes, db: NDArray[np.int64], code: Codes) -> tuple[NDArray[np.int64], Flags]:
+    """The rows in order of stream, database, key and place, and which of them are of the same key as the one before."""
+    order = np.lexsort((code, db, stream))
+    same = np.zeros(len(order), bool)
+    same[1:] = True
+    for column in (stream, db, code):
+        same[1:] &= column[order][1:] == column[order][:-1]
+    return order, same
+
+
+def _written(at: NDArray[np.int64], takes: Flags, order: NDArray[np.int64], same: Flags) -> NDArray[np.int64]:
     """Of each row, when its key was written last before it, since it was last taken."""
-    stream = pd.factorize(found["stream"])[0]
-    label = found["label"].to_numpy()
-    order = np.lexsort((label, found["code"].to_numpy(), db, stream))
-    key = np.stack([stream[order], db[order], found["code"].to_numpy()[order]])
-    same = np.append(False, (key[:, 1:] == key[:, :-1]).all(axis=0)) if len(order) else np.zeros(0, bool)
-    before = np.append(False, ~takes[order][:-1]) & same
-    written = np.full(len(found), NONE)
-    at = found["at"].to_numpy()
+    before = np.append(False, ~takes[order][:-1])[: len(order)] & same
+    written = np.full(len(at), NONE)
     written[order[before]] = at[order[np.flatnonzero(before) - 1]]
     return written
 
 
 def _lists(commands: pd.DataFrame, ran: NDArray[np.bool_]) -> set[str]:
-    rows = commands.loc[words_in(commands["verb"], _LISTS) & ran]
-    return set(exploded(rows)["key"].unique()) if len(rows) else set()
+    rows = commands.loc[words_in(commands["verb"], _LISTS) & ran, ["keys"]]
+    return set(keys_named(rows)[1].unique())
 
 
-def _stems(names: pd.Index) -> NDArray[np.object_]:
-    found: NDArray[np.object_] = stems(pd.Series(names, dtype="str")).to_numpy(dtype=object)
-    return found
-
-
-def _families(names: pd.Series, keys: pd.DataFrame, lists: set[str]) -> NDArray[np.object_]:
+def _families(names: pd.Series, stem: pd.Series, keys: pd.DataFrame, lists: set[str]) -> NDArray[np.object_]:
     """What each key is: as a snapshot names it, else by its name, else as others that begin alike."""
-    found = np.full(len(names), None, object)
     held = keys[["key", "family"]].drop_duplicates("key")
-    places = pd.Index(held["key"]).get_indexer(names)
-    known = places >= 0
-    found[known] = held["family"].astype("str").to_numpy(dtype=object)[places[known]]
-    for mark, family in ((TASK_META, "result"), (GROUP_META, "group_result"), (CHORD_UNLOCK, "chord"),
-                         ("_kombu.binding", "binding"), ("unacked", "unacked"), ("pidbox", "control")):  # fmt: skip
-        here = names.str.contains(mark, regex=False).to_numpy(dtype=bool) & ~known
-        found[here] = family
-    found[names.str.endswith(_CHORD).to_numpy(dtype=bool) & (found == "group_result")] = "chord"
-    found[names.isin(lists).to_numpy(dtype=bool) & ~known] = "queue"
-    rest = found == None  # noqa: E711 (an array of objects)
-    if rest.any():
-        kinds = dict(zip(stems(held["key"]), held["family"].astype("str"), strict=True)) if len(held) else {}
-        found[rest] = [kinds.get(stem, "other") if stem else "other" for stem in stems(names[rest])]
+    kinds = dict(zip(stems(held["key"]), held["family"].astype("str"), strict=True)) if len(held) else {}
+    code, begun = pd.factorize(stem)
+    alike = np.array([_marked(word) or kinds.get(word, "other") if word else "other" for word in begun], object)
+    found: NDArray[np.object_] = alike[code]
+    rest = np.flatnonzero(found != "result")
+    others = names.iloc[rest]
+    for mark, family in ((CHORD_UNLOCK, "chord"), ("unacked", "unacked"), ("pidbox", "control")):
+        found[rest[others.str.contains(mark, regex=False).to_numpy(dtype=bool)]] = family
+    counter = others.str.endswith(_CHORD).to_numpy(dtype=bool) & (found[rest] == "group_result")
+    found[rest[counter]] = "chord"
+    found[rest[others.isin(lists).to_numpy(dtype=bool)]] = "queue"
+    if len(held):
+        places = pd.Index(held["key"]).get_indexer(names)
+        known = places >= 0
+        found[known] = held["family"].astype("str").to_numpy(dtype=object)[places[known]]
     return found
+
+
+def _marked(stem: str) -> str:
+    """What a key is by what it begins with; empty where that tells nothing."""
+    marks = ((TASK_META, "result"), (GROUP_META, "group_result"), ("_kombu.binding", "binding"))
+    return next((family for mark, family in marks if mark in stem), "")

@@ -6,6 +6,7 @@ before it begins are not counted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -104,13 +105,17 @@ def _removing(commands: pd.DataFrame) -> NDArray[np.bool_]:
 def exploded(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each key that a command names: columns label (of the command's row), server, source, witness, db, key,
     at (microseconds; the smallest number = not known)."""
-    lists = pa.array(rows["keys"])
-    lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
-    parents = pc.list_parent_indices(lists).to_numpy()
+    parents, keys = keys_named(rows)
     chosen = rows[["server", "source", "witness", "db"]].take(parents)
     at = pd.DatetimeIndex(rows["not_before"]).asi8[parents]
-    keys = pd.Series(pc.list_flatten(lists).to_pandas(), dtype="str")
     return chosen.assign(label=rows.index.to_numpy()[parents], at=at).reset_index(drop=True).assign(key=keys)
+
+
+def keys_named(rows: pd.DataFrame) -> tuple[NDArray[np.int64], pd.Series]:
+    """Every key that the rows name, and of each the place of its row."""
+    lists = pa.array(rows["keys"])
+    lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
+    return pc.list_parent_indices(lists).to_numpy(), pd.Series(pc.list_flatten(lists).to_pandas(), dtype="str")
 
 
 class Held:
@@ -213,10 +218,13 @@ def evictions(commands: pd.DataFrame) -> Scope | None:
     return max((_evicted(held, commands, row) for _, row in firsts.iterrows()), key=lambda one: one.gone)
 
 
-def flushes(commands: pd.DataFrame, held: Held) -> list[Scope]:
-    """The last flushes, each by the witness that tells most of it."""
+def flushes(commands: pd.DataFrame, held_by: Callable[[], Held]) -> list[Scope]:
+    """The last flushes, each by the witness that tells most of it. ``held_by``: makes ``Held``, if there is any."""
     ran = commands["witness"].ne("ACL LOG").to_numpy()
     rows = commands.loc[words_in(commands["verb"], _FLUSHES) & ran].tail(_MOST_FLUSHES)
+    if not len(rows):
+        return []
+    held = held_by()
     streams = rows["witness"].isin(STREAMS)
     found = [_flushed(held, row, _database(row)) for _, row in rows.loc[streams].iterrows()]
     best = list(found)
