@@ -28,6 +28,8 @@ MOST_ELSEWHERE = 0.1
 
 COLUMNS = ["at", "task_id", "name", "source", "held", "due_at", "storing"]
 _SPREAD = 0.3
+_LEAST = 3
+_MOMENT = 120
 # A clean-up of one name may run every hour, and leaves what ended since; what is older than this was not kept by that.
 _CLEANED = pd.Timedelta(hours=2)
 
@@ -38,8 +40,8 @@ def finished(tasks: pd.DataFrame, events: pd.DataFrame, shots: pd.DataFrame, ret
     (its name stores results, and keeps them); in order of time.
 
     A result lives as long as others of its name: nine of ten of those held live longer by the log and their expiry; and
-    no longer than ``retention_seconds`` (0 = for ever). A name of which no result is held stores none; one of which
-    only results of the last ``YOUNG`` seconds are held removes them once they are read.
+    no longer than ``retention_seconds`` (0 = for ever). A name of which no result is held stores none, and some remove
+    them once they are read (``_reading``).
     """
     shot = last_sound(shots)
     ended = ended_tasks(events)
@@ -57,12 +59,23 @@ def finished(tasks: pd.DataFrame, events: pd.DataFrame, shots: pd.DataFrame, ret
     kept = float(retention_seconds) if retention_seconds else np.inf
     seconds = np.minimum(ended["name"].map(life).astype("float64").fillna(kept), kept)
     due = ended["at"] + pd.to_timedelta(seconds.where(np.isfinite(seconds)), unit="s").astype("timedelta64[us]")
-    oldest = (until - here["at"]).dt.total_seconds().groupby(here["name"]).max()
-    # Where all of it ended so lately, that nothing older is held tells nothing.
-    age = (until - ended["at"]).dt.total_seconds().groupby(ended["name"]).transform("max")
-    reads = ended["name"].map(oldest).lt(YOUNG) & age.gt(2 * YOUNG)
-    storing = ended["held"].groupby(ended["name"]).transform("any") & ~reads
+    storing = ended["held"].groupby(ended["name"]).transform("any") & ~ended["name"].isin(_reading(ended, due, until))
     return ended.assign(due_at=due, storing=storing)[COLUMNS].reset_index(drop=True)
+
+
+def _reading(ended: pd.DataFrame, due: pd.Series, until: pd.Timestamp) -> list[str]:
+    """Names whose results are removed once they are read: of those that ended no earlier than the oldest result that is
+    held, and should be there, most are missing. A removal at one moment leaves none missing after it. Where that is so
+    of every name, it is no matter of names, unless nothing is held that is older than ``2 * YOUNG`` seconds.
+    """
+    oldest = ended.loc[ended["held"], "at"].min()
+    mine = ended.loc[(ended["at"] >= oldest) & (due.isna() | (due > until))]
+    counted = (~mine["held"]).groupby(mine["name"]).agg(["sum", "size"])
+    found = counted.index[(counted["sum"] >= _LEAST) & (counted["sum"] >= LEAST_MISSING * counted["size"])]
+    with_any = ended.loc[ended["held"], "name"].unique()
+    everywhere = not set(with_any) - set(found)
+    lately = pd.notna(oldest) and (until - oldest).total_seconds() < 2 * YOUNG
+    return list(found) if lately or not everywhere else []
 
 
 def _none(ended: pd.DataFrame) -> pd.DataFrame:
@@ -106,7 +119,10 @@ def log_patterns(ended: pd.DataFrame, shots: pd.DataFrame, left: pd.Series) -> l
     order = {"oldest": "age", "newest": "newest", "middle": ""}[place]
     name = pattern_of("one age", order, ("result",), witness="logs", share=gone / of, everything=everything)
     several = int(names.ge(FEW).sum()) > 1 or until - last >= _CLEANED
-    removal = place != "newest" and several
+    # A few that are held for a moment show nothing of a time before which all are missing.
+    kept = mine.loc[mine["held"]]
+    shown = len(kept) >= FEW and (until - kept["at"].min()).total_seconds() >= _MOMENT
+    removal = place != "newest" and several and shown
     which = {"oldest": f"up to {stamp(last)}", "newest": f"from {stamp(first)} on"}.get(
         place, f"from {stamp(first)} to {stamp(last)}"
     )
@@ -114,7 +130,9 @@ def log_patterns(ended: pd.DataFrame, shots: pd.DataFrame, left: pd.Series) -> l
     says = f"Of {count(of, 'task')} that ended {which} and should have a result still, {gone:,} have none; of the "
     says += f"{len(mine) - of:,} that ended at other times {others or 'none'}"
     says += "" if len(names) < 2 else f"; they are of {count(len(names), 'name')}"
-    says += "" if several else "; a clean-up of that name that runs every hour would look the same"
+    if place != "newest" and not removal:
+        alone = "a clean-up of that name that runs every hour would look the same"
+        says += f"; {'too few are held to tell a moment from a habit' if several else alone}"
     says += "; that their results were ever stored is not shown" if place == "newest" else ""
     source = listed([f"{row.snapshot}" for row in shot.itertuples()])
     return [
