@@ -145,6 +145,7 @@ def find_bulk(case: Case) -> BulkFindings:
         retention_seconds=policy(
             case.tasks, {part.source for part in case.archives}, case.settings.result_expires
         ).seconds,
+        evidence=case.evidence,
     )
 
 

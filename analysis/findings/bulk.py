@@ -6,7 +6,7 @@ cannot show is said, never guessed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -14,7 +14,8 @@ from analysis.findings.patterns import Patterns, patterns_of_case
 from analysis.findings.scope import scope_sentence, scopes_of_case
 from analysis.findings.scope.between import comparable, early
 from analysis.findings.scope.extents import Scope
-from analysis.findings.told import patterns_frame
+from analysis.findings.witnesses import witnesses
+from analysis.findings.words import count
 from analysis.frames import frame
 from analysis.showing import ShowsItself
 
@@ -55,6 +56,10 @@ def stored_by_hour(tasks: pd.DataFrame) -> pd.DataFrame:
     return hours.value_counts().reset_index(name="keys").sort_values(["hour", "family"], ignore_index=True)
 
 
+# Who can tell of a removal.
+_TELLING = (
+    "snapshot", "append-only file", "replication backlog", "MONITOR log", "keyspace log", "slowlog", "worker log",
+)  # fmt: skip
 _KINDS = {"task": "result", "group": "group_result"}
 
 
@@ -87,8 +92,8 @@ class BulkFindings(ShowsItself):
     snapshots.
 
     ``pairs``: how many pairs of snapshots there were to compare. ``scopes``: what went together, by each witness
-    (``scope.scopes_of_case``); the headline is their sentence. ``patterns``: what stands out from the case's own rhythm
-    (``told.patterns_frame``), by every witness; ``looked``: what it was found in.
+    (``scope.scopes_of_case``). ``looked``: the patterns, and what they were found in. ``seen``: who testifies when
+    (``witnesses``).
     """
 
     headline: str
@@ -96,9 +101,49 @@ class BulkFindings(ShowsItself):
     by_family: pd.DataFrame
     by_hour: pd.DataFrame
     gone: pd.DataFrame
-    scopes: tuple[Scope, ...] = ()
-    patterns: pd.DataFrame = field(default_factory=lambda: patterns_frame(()))
-    looked: Patterns | None = None
+    scopes: tuple[Scope, ...]
+    looked: Patterns
+    seen: pd.DataFrame
+
+    @property
+    def patterns(self) -> pd.DataFrame:
+        """What stands out from the case's own rhythm, a row each (``told.patterns_frame``)."""
+        return self.looked.table
+
+    @property
+    def numbers(self) -> dict[str, pd.DataFrame]:
+        """What stands behind the charts, by name."""
+        return {
+            "patterns": self.patterns,
+            "by_family": self.by_family,
+            "by_hour": self.by_hour,
+            "gone": self.gone,
+            "shares": self.looked.shares,
+            "removals": self.looked.removals,
+            "removers": self.looked.removers,
+            "finished": self.looked.finished,
+        }
+
+
+def headline(patterns: pd.DataFrame, scopes: tuple[Scope, ...]) -> str:
+    """The finding of a case: its first removal by name, in the verdict's own words where those tell of the same
+    (``scope_sentence``), and how many others there are; else what went together at all, and that it does not stand out
+    where a witness looked that would show it.
+    """
+    removed, said = patterns.loc[patterns["removal"]], scope_sentence(scopes)
+    if len(removed):
+        first, told = removed.iloc[0], next((one for one in scopes if one.extent != "not told"), None)
+        same = told is not None and (told.witness, told.pattern) == (first["witness"], first["pattern"])
+        sure = "" if first["strength"] == "shown" else ", as it seems"
+        others = count(len(removed) - 1, "other removal")
+        more = "" if len(removed) == 1 else f" {others} {'is' if len(removed) == 2 else 'are'} told below."
+        return f"{first['pattern'].capitalize()}{sure}: {said if same else first['says']}{more}"
+    looked = patterns["witness"].isin(("commands", "snapshots")) & patterns["strength"].ne("hint")
+    if not looked.any():
+        return said
+    waves = patterns.loc[patterns["pattern"].isin(("stampede", "expiry wave"))]
+    also = f" {waves.iloc[0]['pattern'].capitalize()}: {waves.iloc[0]['says']}" if len(waves) else ""
+    return f"No removal stands out from the case's own rhythm.{also} {said}"
 
 
 def bulk_findings(
@@ -111,6 +156,7 @@ def bulk_findings(
     commands: pd.DataFrame | None = None,
     events: pd.DataFrame | None = None,
     retention_seconds: int | None = None,
+    evidence: pd.DataFrame | None = None,
 ) -> BulkFindings:
     """The bulk patterns of a case. ``by_family``: columns server, db, family, keys, bytes, of each server's last
     snapshot. Logs are read where ``retention_seconds`` says how long results are kept (0 = for ever).
@@ -132,12 +178,12 @@ def bulk_findings(
         retention_seconds or 0,
     )
     return BulkFindings(
-        scope_sentence(scopes),
+        headline(looked.table, scopes),
         len(comparable(shots)),
         by_family.reset_index(),
         stored_by_hour(in_latest(tasks, shots)),
         gone_by_family(gone, keys),
         scopes,
-        looked.table,
         looked,
+        witnesses(evidence if evidence is not None else frame("evidence"), _TELLING),
     )

@@ -95,6 +95,15 @@ def finished_by_hour(ended: pd.DataFrame, until: pd.Timestamp | None) -> pd.Data
     return table.groupby("hour")[["present", "missing", "due"]].sum().reset_index()
 
 
+def undue_from(ended: pd.DataFrame, until: pd.Timestamp | None) -> pd.Timestamp | None:
+    """What ended before this was all to be gone by ``until``; None where nothing was."""
+    mine = ended.loc[ended["storing"]]
+    if until is None or not (mine["due_at"] <= until).any():
+        return None
+    rest = mine.loc[mine["due_at"].isna() | (mine["due_at"] > until), "at"]
+    return rest.min() if len(rest) else mine["at"].max()
+
+
 def log_patterns(ended: pd.DataFrame, shots: pd.DataFrame, left: pd.Series) -> list[Pattern]:
     """The patterns of the tasks that should have a result and have none. ``left``: when any key of the last snapshots
     was stored, where that is known (UTC): whether anything else as old is there.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.findings.bursts import YOUNG, command_patterns, known_of
-from analysis.findings.finished import finished, finished_by_hour, log_patterns
+from analysis.findings.finished import finished, finished_by_hour, log_patterns, undue_from
 from analysis.findings.gaps import gap_patterns
 from analysis.findings.pairs import SCATTERED, compared_pairs, pair_patterns
 from analysis.findings.removed import Removals, removals
@@ -26,7 +26,8 @@ from analysis.findings.words import count, duration, percent, stamp
 @dataclass(frozen=True)
 class Patterns:
     """``table``: as ``told.patterns_frame``. ``shares``, ``removals`` (by hour) and ``removers``: of ``shares``;
-    ``finished``: of ``finished.finished_by_hour``, set beside snapshots of ``until``.
+    ``finished``: of ``finished.finished_by_hour``, set beside snapshots of ``until``; what ended before ``undue_from``
+    was all due by then.
     """
 
     table: pd.DataFrame
@@ -35,6 +36,7 @@ class Patterns:
     removers: pd.DataFrame
     finished: pd.DataFrame
     until: pd.Timestamp | None
+    undue_from: pd.Timestamp | None
 
 
 def patterns_of_case(
@@ -70,6 +72,7 @@ def patterns_of_case(
         removers(removed),
         finished_by_hour(ended, until),
         until,
+        undue_from(ended, until),
     )
 
 

@@ -18,6 +18,7 @@ from analysis.findings.causes import title
 from analysis.findings.verdict import Fact, Verdict
 from analysis.findings.words import count, listed, lower_first, percent, stamp
 from analysis.redact import shorten
+from analysis.report.bulk_page import gone
 from analysis.report.closing import about as about
 from analysis.report.closing import appendix as appendix
 from analysis.report.closing import evidence_list as evidence_list
@@ -209,39 +210,7 @@ def retention(rows: pd.DataFrame, shots: pd.DataFrame) -> Html:
 
 def bulk(found: BulkFindings) -> Html:
     """Whether keys were removed in bulk."""
-    if not len(found.gone):
-        return sentence(found.headline)
-    return together(sentence(found.headline), _gone(found))
-
-
-def _gone(found: BulkFindings) -> Html:
-    columns = {
-        "before": "From",
-        "after": "To",
-        "db": "Database",
-        "family": "Family",
-        "held": "Held",
-        "gone": "Gone",
-        "due": "Due",
-        "early": "Before expiry",
-    }
-    empty = (
-        "No key went between two snapshots." if found.pairs else "There are no two snapshots of one server to compare."
-    )
-    gone = found.gone.assign(db=["DB " + str(db) for db in found.gone["db"]])
-    return table(gone, label="Keys gone between two snapshots", columns=columns, empty=empty)
-
-
-def bulk_families(found: BulkFindings) -> Html:
-    """Keys and serialized bytes by family."""
-    columns = {"db": "Database", "family": "Family", "keys": "Keys", "bytes": "Bytes in the file"}
-    rows = found.by_family.assign(db=["DB " + str(db) for db in found.by_family["db"]])
-    return table(rows, label="Keys by family", columns=columns, empty="There is no key in the evidence.")
-
-
-def bulk_gone(found: BulkFindings) -> Html:
-    """What went between two snapshots."""
-    return _gone(found)
+    return together(sentence(found.headline), gone(found)) if len(found.gone) else sentence(found.headline)
 
 
 def headline(text: str) -> Html:
