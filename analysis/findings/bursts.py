@@ -51,6 +51,7 @@ _OWN = ("result", "group_result")
 # The application's own, which its clean-ups remove.
 _RECORDS = ("job", "rq_job", "rq_results")
 _MOST = 20
+_TIMED, _APART = 0.5, 4
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def command_patterns(found: Removals, commands: pd.DataFrame, known: Known) -> l
     told += _evictions(found, held)
     removed = found.rows.loc[found.rows["by"].eq("client") & found.rows["family"].ne("binding")]
     for rows, rhythm in bursts(removed.loc[old(removed, found.spans)], found.spans, FEW):
-        told.append(_named(rows, rhythm, removed, held, found.spans, known))
+        rhythm = max(rhythm, _catching_up(rows, removed, found.lives))
+        if len(rows) >= TIMES_MORE * rhythm and _dense(rows):
+            told.append(_named(rows, rhythm, removed, held, found.spans, known))
     told += _waves(found)
     return list(_once(told))
 
@@ -115,6 +118,29 @@ def old(rows: pd.DataFrame, spans: pd.DataFrame) -> NDArray[np.bool_]:
     at, written = rows["at"].to_numpy(dtype=np.int64), rows["written"].to_numpy(dtype=np.int64)
     found: NDArray[np.bool_] = at - np.where(written == NONE, begin, written) >= young
     return found | rows.groupby("label")["key"].transform("size").ge(FEW).to_numpy(dtype=bool)
+
+
+def _catching_up(rows: pd.DataFrame, removed: pd.DataFrame, lives: pd.DataFrame) -> float:
+    """How many removals whoever removes such keys as a habit has to catch up with after a pause: as many of those
+    written since its last one as it removes of all.
+    """
+    one, first, last = rows.iloc[0], rows["at"].min(), rows["at"].max()
+    alike = removed.loc[removed["stream"].eq(one["stream"]) & removed["stem"].eq(one["stem"])]
+    others = alike.loc[(alike["at"] < first) | (alike["at"] > last), "at"]
+    born = lives.loc[lives["stream"].eq(one["stream"]) & lives["family"].eq(one["family"]), "start"]
+    if not len(others) or not len(born):
+        return 0.0
+    before = others.loc[others < first]
+    paused = born.between(int(before.max()) if len(before) else 0, int(last))
+    return float(min(1.0, len(others) / len(born)) * int(paused.sum()))
+
+
+def _dense(rows: pd.DataFrame) -> bool:
+    """Where the stream has no times, only what stands row by row, or nearly, was removed at a run."""
+    if rows["known"].mean() >= _TIMED:
+        return True
+    span = int(rows["label"].max() - rows["label"].min()) + 1
+    return span <= _APART * rows["label"].nunique()
 
 
 def bursts(rows: pd.DataFrame, spans: pd.DataFrame, few: int) -> Iterator[tuple[pd.DataFrame, float]]:

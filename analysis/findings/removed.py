@@ -20,6 +20,7 @@ from analysis.frames import in_micros, words_in
 
 Flags = NDArray[np.bool_]
 Codes = NDArray[np.int64]
+Numbers = NDArray[np.float64]
 
 NONE = np.iinfo(np.int64).min
 MICRO = 1_000_000
@@ -181,8 +182,8 @@ def _streams(source: pd.Series) -> tuple[Codes, NDArray[np.object_]]:
 
 
 def _times(commands: pd.DataFrame, stream: Codes, streams: int) -> tuple[NDArray[np.int64], Flags]:
-    """When each ran, and whether that is told: else it is drawn between the rows of its stream that are, or without any
-    a second lies between two rows.
+    """When each ran, and whether that is told: else it is drawn between the rows of its stream that are, at the pace of
+    all before the first and after the last of them; without any a second lies between two rows.
     """
     first, last = in_micros(commands["not_before"]), in_micros(commands["not_after"])
     both = (first != NONE) & (last != NONE)
@@ -195,11 +196,18 @@ def _times(commands: pd.DataFrame, stream: Codes, streams: int) -> tuple[NDArray
         rest = mine & ~known
         if told.any():
             if rest.any():
-                at[rest] = np.interp(number[rest], number[told], at[told].astype(np.float64)).astype(np.int64)
+                at[rest] = _between(number[rest], number[told], at[told])
         elif rest.any():
             begin = int(first[rest & (first != NONE)].min()) if (rest & (first != NONE)).any() else 0
             at[rest] = begin + (number[rest] - number[rest][0]).astype(np.int64) * MICRO
     return at, known
+
+
+def _between(rows: Numbers, told: Numbers, at: NDArray[np.int64]) -> NDArray[np.int64]:
+    found = np.interp(rows, told, at.astype(np.float64))
+    pace = float(at[-1] - at[0]) / max(told[-1] - told[0], 1.0) or float(MICRO)
+    found += np.minimum(rows - told[0], 0) * pace + np.maximum(rows - told[-1], 0) * pace
+    return found.astype(np.int64)
 
 
 def _moments(commands: pd.DataFrame) -> Flags:

@@ -202,7 +202,7 @@ def plot_shares(
             middle = hours.seconds / 2
             if top["gone"]:
                 when = top["since"]
-                words = f"most: {percent(top['share'])}, {int(top['gone']):,} of {int(top['of']):,}, "
+                words = f"most: {'all' if top['share'] == 1 else percent(top['share'])}, {int(top['gone']):,} of {int(top['of']):,}, "
                 words += f"from {when:%H:%M}, {when.day} {when:%B}"
                 middle = ((top["since"] + (top["until"] - top["since"]) / 2) - hours.begin).total_seconds()
             above(ax, words, middle, base, hours.seconds / width)

@@ -32,21 +32,19 @@ def patterns(found: BulkFindings) -> Html:
     shown = pd.DataFrame(
         {
             "pattern": [_name(row) for row in figures.itertuples()],
-            "witness": figures["witness"].to_numpy(),
+            "witness": [f"{row.witness}, {row.strength}" for row in figures.itertuples()],
             "where": [_where(row) for row in figures.itertuples()],
-            "since": [_moment(at) for at in figures["since"]],
-            "until": [_moment(at) for at in figures["until"]],
+            "when": [_when(row.since, row.until) for row in figures.itertuples()],
             "gone": figures["gone"].to_numpy(),
             "of": figures["of"].to_numpy(),
-            "share": [percent(share) if pd.notna(share) and share else None for share in figures["share"]],
+            "share": [_share(share) for share in figures["share"]],
             "usual": [f"{usual:.3g}" for usual in figures["expected"]],
-            "strength": figures["strength"].to_numpy(),
         },
         dtype=object,
     )
     columns = {
-        "pattern": "Pattern", "witness": "By", "where": "Of", "since": "From", "until": "To", "gone": "Gone",
-        "of": "Could have gone", "share": "Share", "usual": "Usual then", "strength": "How sure",
+        "pattern": "Pattern", "witness": "By", "where": "Of", "when": "When", "gone": "Gone", "of": "Could have gone",
+        "share": "Share", "usual": "Usual then",
     }  # fmt: skip
     empty = "No pattern was found, so there are no figures of one."
     return together(listing(told), table(shown, label="Patterns in figures", columns=columns, empty=empty, folds=False))
@@ -65,15 +63,22 @@ def _where(row: tuple) -> str:  # type: ignore[type-arg]
     return f"{said(row.families, 80) or 'keys'}{db}{server}"  # type: ignore[attr-defined]
 
 
-def _moment(at: pd.Timestamp) -> str | None:
-    return None if pd.isna(at) else stamp(at)
+def _when(since: pd.Timestamp, until: pd.Timestamp) -> str | None:
+    if pd.isna(since) or pd.isna(until):
+        return None if pd.isna(since) and pd.isna(until) else stamp(until if pd.isna(since) else since)
+    return stamp(since) if until - since < pd.Timedelta(seconds=1) else f"{since:%Y-%m-%d %H:%M:%S} to {stamp(until)}"
+
+
+def _share(share: float) -> str | None:
+    """A share that was counted, not inferred: all is all."""
+    return None if pd.isna(share) else "all" if share == 1 else "none" if share == 0 else percent(share)
 
 
 def shares(found: BulkFindings) -> Html:
     """The numbers of the heat map: the times in which most of what could have gone went."""
     rows = found.looked.shares
     gone = rows.loc[rows["gone"] > 0].sort_values(["share", "gone"], ascending=False, kind="stable")
-    shown = gone.head(_MOST_CELLS).assign(share=[percent(share) for share in gone["share"].head(_MOST_CELLS)])
+    shown = gone.head(_MOST_CELLS).assign(share=[_share(share) for share in gone["share"].head(_MOST_CELLS)])
     columns = {
         "witness": "By", "family": "Family", "since": "From", "until": "To", "gone": "Gone before due",
         "of": "Could have gone", "share": "Share",
@@ -91,11 +96,13 @@ def shares(found: BulkFindings) -> Html:
 def removers(found: BulkFindings) -> Html:
     """Who removed what, and when most."""
     columns = {
-        "family": "Family", "verb": "Command", "by": "Who", "client": "Client", "keys": "Keys", "first": "First",
-        "last": "Last", "busiest": "Busiest hour", "most": "Keys in it",
+        "family": "Family", "verb": "Command", "by": "Who", "client": "Client", "keys": "Keys",
+        "busiest": "Busiest hour", "most": "Keys in it", "when": "From, to",
     }  # fmt: skip
     empty = "There are no commands in the evidence, or none of them removes a key."
-    return table(found.looked.removers, label="Removals by family, command and client", columns=columns, empty=empty)
+    rows = found.looked.removers
+    rows = rows.assign(when=[_when(row.first, row.last) for row in rows.itertuples()])
+    return table(rows, label="Removals by family, command and client", columns=columns, empty=empty)
 
 
 def gone(found: BulkFindings) -> Html:
