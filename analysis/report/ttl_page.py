@@ -53,6 +53,11 @@ def taken(found: TtlFindings) -> Html:
     return sentence(f"From the last snapshot of each server: {'; '.join(told)}.", "quiet")
 
 
+def _from(found: TtlFindings, *parts: Html) -> Html:
+    """Parts of a report, and where their numbers are from; without a snapshot they say so themselves."""
+    return together(*parts, *([taken(found)] if len(found.shots) else []))
+
+
 def coverage(found: TtlFindings) -> Html:
     """Of how many keys a life can be measured, and by what."""
     columns = {
@@ -74,7 +79,8 @@ def quantiles(found: TtlFindings) -> Html:
     """Remaining TTL by family."""
     columns = {"family": "Family", "keys": "Keys", "without_ttl": "No TTL", "past_expiry": "Past expiry", **_QUANTILES}
     shown = _durations(found.quantiles.sort_values("keys", ascending=False, kind="stable"), *_QUANTILES)
-    return table(shown, label="Remaining TTL by family", columns=columns, empty="There is no key in the evidence.")
+    empty = "There is no key in the evidence."
+    return _from(found, table(shown, label="Remaining TTL by family", columns=columns, empty=empty))
 
 
 def force(found: TtlFindings) -> Html:
@@ -89,7 +95,8 @@ def force(found: TtlFindings) -> Html:
     for name in ("name", "says"):
         if not rows[name].fillna("").astype(bool).any():
             del columns[name]
-    return together(
+    return _from(
+        found,
         table(rows, label="Retention stated and in force", columns=columns, empty=empty),
         *([sentence(_changed(row), "finding") for row in found.changes.itertuples()]),
         _deviating(found),
@@ -155,7 +162,8 @@ def forecast(found: TtlFindings) -> Html:
     rows = hours.assign(so_far=[_percent(share) for share in hours["so_far"]])
     columns = {"hour": "Hour from", "keys": "Keys that expire", "bytes": "Bytes in the file", "so_far": "So far"}
     apart = {"family": "Family", "when": "When", "keys": "Keys", "bytes": "Bytes in the file", "last": "The last one"}
-    return together(
+    return _from(
+        found,
         *([sentence(_peak(hours))] if len(hours) else []),
         table(rows, label="Keys that expire, by the hour", columns=columns, limit=_MOST_HOURS,
               empty="No key is known to expire within the horizon."),
@@ -193,16 +201,16 @@ def written(found: TtlFindings) -> Html:
     if not rows["name"].notna().any():
         del columns["name"]
     empty = "No life of a key is measured, so what is written cannot be estimated."
-    return together(
-        sentence(ASSUMES, "quiet"), table(rows, label="Of keys held and of keys written", columns=columns, empty=empty)
-    )
+    shown = table(rows, label="Of keys held and of keys written", columns=columns, empty=empty)
+    return _from(found, sentence(ASSUMES, "quiet"), shown)
 
 
 def policies(found: TtlFindings) -> Html:
     """The policy of each key family as tables, and as Markdown to be copied."""
     empty = "There is no key in the evidence, and no policy is stated."
     parts = (("TTL by key family", _KEPT), ("Who deletes, and how far back one can look", _ENDS))
-    return together(
+    return _from(
+        found,
         *(
             table(found.policies, label=label, columns={name: HEADINGS[name] for name in names}, empty=empty)
             for label, names in parts[: 2 if len(found.policies) else 1]
