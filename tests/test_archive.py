@@ -444,6 +444,41 @@ def test_the_retention_comes_from_an_archive_where_no_snapshot_shows_it(folder):
     assert (look.view.retention.seconds, look.view.retention.source) == (600, "2 results in archives")
 
 
+def _many(lives: int, since: int, taken: int) -> bytes:
+    """A snapshot of six results, a second apart from ``since`` on, each with so many seconds to live."""
+    ids = [f"{since + number:x}-9d4b-4c55-8a66-0b1c2d3e4f50" for number in range(6)]
+    times = zip(ids, range(since, since + 6), strict=True)
+    return snapshot(taken, {one: (done(one, at=at), at + lives) for one, at in times})
+
+
+def test_retention_is_measured_over_what_was_kept(folder):
+    (folder / "one.rdb").write_bytes(_many(600, START, START + 100))
+    kept(folder)
+    alone = analysis.find_ttl(analysis.open_case(folder))
+    assert alone.kept.empty
+    (folder / "one.rdb").unlink()
+    found = analysis.find_ttl(analysis.open_case(folder))
+    assert found.headline.startswith("No snapshot of this case holds a key; archives kept 6 records")
+    assert (found.kept["keys"].tolist(), found.kept["observed"].tolist()) == ([6], [600.0])
+    assert len(found.stored) == 6 and found.force.empty and found.bins.empty
+    (folder / "last.rdb").write_bytes(_many(300, START + 1000, START + 1100))
+    both = analysis.find_ttl(analysis.open_case(folder))
+    # What is in force is what the last snapshot has; that it was another is told from the archive.
+    assert (both.force["keys"].tolist(), both.force["observed"].tolist()) == ([6], [300.0])
+    assert both.kept.equals(found.kept) and len(both.stored) == 6
+    [change] = both.changes.itertuples()
+    assert (change.from_seconds, change.to_seconds) == (600.0, 300.0)
+    assert both.changes["last_before"].iloc[0] == pd.Timestamp(START + 5, unit="s", tz="UTC")
+
+
+def test_what_a_snapshot_holds_still_is_not_counted_as_kept_again(folder):
+    (folder / "one.rdb").write_bytes(_many(600, START, START + 100))
+    kept(folder)
+    (folder / "one.rdb").write_bytes(_many(600, START, START + 110))
+    found = analysis.find_ttl(analysis.open_case(folder))
+    assert found.kept.empty and found.force["keys"].tolist() == [6] and found.changes.empty
+
+
 # The command
 
 

@@ -103,12 +103,23 @@ def force(found: TtlFindings) -> Html:
     )
 
 
+def kept(found: TtlFindings) -> Html:
+    """The retention of records that only archives still have."""
+    columns = {
+        "family": "Family", "name": "Task", "keys": "Records kept", "stated": "Stated", "lives": "They lived (records)",
+        "outlive": "Outlived it", "short": "Fell short",
+    }  # fmt: skip
+    empty = "No archive has records that the snapshots lack: analysis archive CASE keeps them before they expire."
+    rows = _durations(found.kept, "stated")
+    return table(rows, label="Retention of what archives kept", columns=columns, empty=empty)
+
+
 def _changed(row) -> str:  # type: ignore[no-untyped-def]
     name = f" of {said(row.name, 120)}" if isinstance(row.name, str) else ""
     return (
         f"The TTL of {said(row.family, 80)} keys{name} changed from {lived(row.from_seconds)} to "
         f"{lived(row.to_seconds)}: the last key of the old one was stored at {stamp(row.last_before)}, the "
-        f"first of the new one at {stamp(row.first_after)} ({row.keys_before:,} and {row.keys_after:,} keys held)."
+        f"first of the new one at {stamp(row.first_after)} ({row.keys_before:,} and {row.keys_after:,} keys measured)."
     )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.findings.ttl.endless import endless_keys
 from analysis.findings.ttl.force import changes_in_force, deviations, in_force, lived, stated_policies
 from analysis.findings.ttl.forecast import Forecast, expiry_forecast
-from analysis.findings.ttl.held import held_keys, observable, when_stored
+from analysis.findings.ttl.held import held_keys, kept_keys, observable, when_stored, without
 from analysis.findings.ttl.policies import as_markdown, policy_table, server_policies
 from analysis.findings.ttl.remaining import remaining_bins, ttl_quantiles
 from analysis.findings.ttl.retention import Retention, lifetimes, retention, retention_table
@@ -34,7 +34,8 @@ _TELLING = ("snapshot", "append-only file", "worker log", "MONITOR log", "keyspa
 class TtlFindings(ShowsItself):
     """What the TTL notebook shows, over the last snapshot of each server: its headline, and a frame of each room.
 
-    ``shots``: columns server, snapshot, taken_at, keys. ``stored``: ``held.when_stored``. ``seen``: ``witnesses`` of
+    ``shots``: columns server, snapshot, taken_at, keys. ``stored``: ``held.when_stored``, of what archives kept where
+    no snapshot holds a key. ``kept``: ``force`` of the records that only archives have. ``seen``: ``witnesses`` of
     storing. ``endless_counts``: how many keys ``endless`` has, and why. ``markdown``: ``policies`` as text.
     """
 
@@ -45,6 +46,7 @@ class TtlFindings(ShowsItself):
     bins: pd.DataFrame
     quantiles: pd.DataFrame
     force: pd.DataFrame
+    kept: pd.DataFrame
     changes: pd.DataFrame
     deviations: pd.DataFrame
     endless: pd.DataFrame
@@ -65,6 +67,7 @@ class TtlFindings(ShowsItself):
             "bins": self.bins,
             "quantiles": self.quantiles,
             "retention": self.force,
+            "retention_kept": self.kept,
             "changes": self.changes,
             "deviations": self.deviations,
             "endless": self.endless_counts,
@@ -96,19 +99,23 @@ def ttl_findings(
     stated = stated_policies(settings, cleanup, tree)
     force, off = in_force(stored, stated), deviations(stored, stated)
     changes = changes_in_force(stored)
+    # What is in force now, the last snapshots tell; what was before, and of what they lack, archives.
+    kept = without(when_stored(kept_keys(tasks, jobs, evidence), tasks, jobs, events, commands), stored)
+    kept_force = in_force(kept, stated)
     endless, endless_counts = endless_keys(held, jobs, stated)
     latest = _latest(held, shots)
     policies = policy_table(held, stored, force, stated, cleanup, server_policies(servers, config), tree)
     forecast = expiry_forecast(held)
     return TtlFindings(
-        " ".join(_headline(held, latest, force, changes, endless_counts, forecast)),
+        " ".join(_headline(held, latest, force, changes, endless_counts, forecast) or _of_kept(kept, kept_force)),
         latest,
-        stored,
+        stored if len(held) else kept,
         observable(held, stored),
         remaining_bins(held),
         ttl_quantiles(held),
         force,
-        changes,
+        kept_force,
+        changes_in_force(pd.concat([stored, kept], ignore_index=True)) if len(kept) else changes,
         off,
         endless,
         endless_counts,
@@ -161,7 +168,7 @@ def _headline(
     forecast: Forecast,
 ) -> list[str]:
     if not len(held):
-        return ["There is no key in the evidence, so nothing can be said about TTLs."]
+        return []
     without = int(held["expires_at"].isna().sum())
     have = len(held) - without
     moments = latest["taken_at"].dropna()
@@ -184,6 +191,17 @@ def _headline(
         if share >= _MUCH and most >= _MANY:
             said.append(f"{most:,} of them expire in the hour from {on(hour)} on.")
     return [part for part in said if part]
+
+
+def _of_kept(kept: pd.DataFrame, force: pd.DataFrame) -> list[str]:
+    """The headline where no snapshot holds a key."""
+    if not len(kept):
+        return ["There is no key in the evidence, so nothing can be said about TTLs."]
+    return [
+        f"No snapshot of this case holds a key; archives kept {count(len(kept), 'record')} that say when they were "
+        "stored.",
+        _in_force_said(kept, force, changes_in_force(kept)),
+    ]
 
 
 # An hour in which this share of the keys expires is worth a sentence on the first screen.

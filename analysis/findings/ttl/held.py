@@ -42,6 +42,29 @@ def held_keys(keys: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
     return held.assign(taken_at=taken, shown=shown_name(held, held["server"].nunique() > 1), remaining=remaining)
 
 
+def kept_keys(tasks: pd.DataFrame, jobs: pd.DataFrame, evidence: pd.DataFrame) -> pd.DataFrame:
+    """The records that archives kept, in the columns of ``held_keys`` that ``when_stored`` needs; ``taken_at`` is when
+    the snapshot was taken that held them.
+    """
+    archives = evidence.loc[evidence["kind"].eq("archive")]
+    times = dict(zip(archives["path"].astype(str), archives["to"], strict=True))
+    results, records = (_of(part, set(times)) for part in (tasks, jobs))
+    parts = (
+        results[_TAKEN].assign(family=results["kind"].map(_KINDS)),
+        records[_TAKEN].assign(family=_family_of_job(records["key"])),
+    )
+    rows = pd.concat([part.astype({"server": "str", "snapshot": "str", "family": "str"}) for part in parts])
+    rows = _as_words(rows.reset_index(drop=True), "server", "snapshot", "family")
+    return rows.assign(taken_at=_by_snapshot(rows, times), shown=shown_name(rows, rows["server"].nunique() > 1))
+
+
+def without(kept: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``when_stored`` of archives that are not in that of snapshots as well."""
+    same = [name for name in _TAKEN if name != "snapshot"]
+    one, two = (pd.MultiIndex.from_frame(rows[same].astype({"server": "str"})) for rows in (kept, stored))
+    return kept.loc[~one.isin(two)]
+
+
 def _of(rows: pd.DataFrame, snapshots: set[str]) -> pd.DataFrame:
     """The rows of these snapshots; of a million, no copy where that is all of them."""
     inside = rows["snapshot"].isin(snapshots).to_numpy(dtype=bool)
@@ -130,11 +153,15 @@ def _results(tasks: pd.DataFrame, events: pd.DataFrame, times: Mapping[str, pd.T
 
 def _jobs(jobs: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
     rows = jobs.loc[jobs["created_at"].notna(), [*_TAKEN, "task_id", "created_at"]]
-    family = rows["key"].str.startswith("rq:job:").map({True: "rq_job", False: "job"})
+    family = _family_of_job(rows["key"])
     rows = rows.rename(columns={"created_at": "stored_at"}).assign(
         family=family, stored_from="created_at", name=pd.Series(pd.NA, index=rows.index, dtype="str")
     )
     return _named(rows, events)
+
+
+def _family_of_job(keys: pd.Series) -> pd.Series:
+    return keys.str.startswith("rq:job:").map({True: "rq_job", False: "job"})
 
 
 def _named(rows: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
