@@ -49,6 +49,15 @@ def percent(probability: float) -> str:
     return "< 0.1 %" if probability < 0.001 else "< 1 %" if probability < 0.01 else f"{probability * 100:.0f} %"
 
 
+def percentage(share: float) -> str:
+    """``97.1 %``, ``0 %``, ``< 0.1 %``: a share that was counted, which may be all or none."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    return f"{share * 100:.1f}".removesuffix(".0") + " %"
+
+
 def day(moment: pd.Timestamp) -> str:
     """``24 July 2025``."""
     return f"{moment.day} {moment:%B %Y}"

@@ -145,7 +145,7 @@ class _Cell:
 
 
 # Columns whose text is a name to a machine: set in one width.
-_CODE = frozenset("key task_id sha256 path snapshot before after where".split())
+_CODE = frozenset("key task_id oldest_task sha256 path snapshot before after where".split())
 # Columns of short names, which break between words only.
 _NAMES = frozenset("family name stored_from".split())
 # Columns that say from which evidence a row is.

@@ -123,7 +123,7 @@ def plot_results_by_hour(
         bottom = witness_strips(ax, strips, begin, end, low + 4)
         time_axis(ax, begin, end, bottom, zone, _LINE)
         by = "hour" if each == 1 else f"{each:,} hours"
-        note = f"Tasks by {by}. Each row has a scale of its own. Hatched: no source of the row can tell."
+        note = f"Tasks by {by}, of which those at a source's ends are parts. Each row has a scale of its own."
         ax.text(0, bottom + _LINE * (lines - 0.1), note, va="center", color=SOFT, clip_on=False)
     span = f"from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
     return describe(ax, f"Results by the hour, {span}. {'; '.join(told)}.")

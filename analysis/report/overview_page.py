@@ -10,12 +10,12 @@ import pandas as pd
 from analysis.case import Case
 from analysis.findings.overview import OverviewFindings
 from analysis.findings.overview.held import meaning
-from analysis.findings.overview.hours import ROWS
+from analysis.findings.overview.hours import ROWS, seen_in
 from analysis.findings.overview.queues import OLDEST
 from analysis.findings.overview.remarks import RISK
-from analysis.findings.words import count, duration, listed, size, stamp
+from analysis.findings.words import count, duration, listed, percentage, size, stamp
 from analysis.report.closing import taken
-from analysis.report.html import Html, sentence, table, together
+from analysis.report.html import Html, said, sentence, table, together
 from analysis.report.page import title_screen
 
 METHOD = (
@@ -31,59 +31,68 @@ _NAMES = 50
 
 def first_screen(found: OverviewFindings, case: Case) -> Html:
     """The state in a few sentences, its key figures, and as of when."""
-    return title_screen("Overview", found.headline, case, figures=found.figures)
+    return title_screen("Overview", found.headline, case, found.figures, found.summary)
 
 
 def remarks(found: OverviewFindings) -> Html:
     """What is a risk to results and messages, and what is worth knowing, with the fact each rests on."""
     rows = found.remarks.assign(weight=found.remarks["weight"].map({RISK: "Risk"}).fillna("Worth knowing"))
     columns = {"weight": "Is", "server": "Server", "says": "What", "because": "Because", "source": "From"}
+    looked, told = found.shots["latest"].any(), len(found.facts)
     empty = "Nothing that was looked for in INFO, the settings and the keys is a risk to results or messages."
-    if not len(found.facts) and not found.shots["latest"].any():
+    if not looked and not told:
         empty = "No INFO answer, no settings and no snapshot are in the case, so nothing can be said about risks."
+    elif not looked:
+        empty = "Nothing in INFO or the settings is a risk to results or messages. No snapshot tells of the keys."
+    elif not told:
+        empty = "Nothing about the keys is a risk. Memory, disk and evictions are not known: there is no INFO answer."
     return _table(rows, columns, "Risks, and what is worth knowing", empty)
 
 
 def servers(found: OverviewFindings) -> Html:
-    """The servers side by side, with their sums."""
-    if len(found.servers) < 2:
-        return sentence("There is one server." if len(found.servers) else "No server is in the evidence.", "quiet")
-    rows = found.servers.copy()
-    counts = ["keys", "results", "waiting", "unacked", "memory", "evicted", "expired", "clients"]
+    """The servers side by side with their sums, and what INFO and the settings say of each."""
+    parts = [*([_side_by_side(found.servers)] if len(found.servers) > 1 else []), *_facts(found.facts)]
+    return together(*parts)
+
+
+def _side_by_side(rows: pd.DataFrame) -> Html:
+    counts = ["keys", "results", "waiting", "unacked", "memory", "evicted", "clients"]
     sums = {name: rows[name].sum() for name in counts if rows[name].notna().any()}
     partly = [name for name in sums if rows[name].isna().any()]
     rows = pd.concat([rows, pd.DataFrame([{"server": "all", **sums}])], ignore_index=True)
-    rows["memory"] = _sizes(rows["memory"])
-    rows["full"] = _shares(rows["full"])
-    columns = {"server": "Server", "software": "Software", "role": "Role", "keys": "Keys", "results": "Results",
-               "waiting": "Waiting", "unacked": "Held by workers", "memory": "Memory used", "full": "Of its limit",
-               "evicted": "Evicted", "clients": "Clients"}  # fmt: skip
+    rows = rows.assign(
+        software=[", ".join(part for part in parts if isinstance(part, str)) or None
+                  for parts in zip(rows["software"], rows["role"], strict=True)],
+        memory=_sizes(rows["memory"]),
+        full=_shares(rows["full"]),
+    )  # fmt: skip
+    columns = {"server": "Server", "software": "Is", "keys": "Keys", "results": "Results", "waiting": "Waiting",
+               "unacked": "Held by workers", "memory": "Memory used", "full": "Of its limit", "evicted": "Evicted",
+               "clients": "Clients"}  # fmt: skip
     shown = _table(rows, columns, "Servers side by side", "No server is in the evidence.")
-    if not partly:
-        return shown
-    return together(
-        shown, sentence("A dash is not zero: of that server nothing tells it, and it is not in the sum.", "quiet")
-    )
+    dash = "A dash is not zero: nothing tells the figure of that server, and the sum is without it."
+    return together(shown, sentence(dash, "quiet")) if partly else shown
 
 
-def server_facts(found: OverviewFindings) -> Html:
-    """What INFO and the settings say of each server; up to four side by side."""
-    names = list(dict.fromkeys(found.facts["server"]))
+def _facts(facts: pd.DataFrame) -> list[Html]:
+    """A table of all servers' facts where they are few, else one for each few of them."""
+    names = list(dict.fromkeys(facts["server"]))
     if not names:
-        return sentence(
-            "No INFO answer and no settings are in the case, so how the servers were is not known.", "quiet"
-        )
+        return [sentence("No INFO answer and no settings are in the case: how the servers were is not known.", "quiet")]
     if len(names) == 1:
         columns = {"fact": "What", "value": "Value", "source": "From"}
-        return table(found.facts, label="The server as INFO and its settings show it", columns=columns)
-    parts = []
+        return [table(facts, label="The server as INFO and its settings show it", columns=columns, folds=False)]
+    parts, order = [], list(dict.fromkeys(facts["fact"]))
     for begin in range(0, len(names), _BESIDE):
-        some = found.facts.loc[found.facts["server"].isin(names[begin : begin + _BESIDE])]
-        order = list(dict.fromkeys(found.facts["fact"]))
-        wide = some.pivot(index="fact", columns="server", values="value").reindex(order).dropna(how="all").reset_index()
-        columns = {"fact": "What", **{name: name or "(unnamed)" for name in names[begin : begin + _BESIDE]}}
-        parts.append(table(wide, label="Servers as INFO and their settings show them", columns=columns))
-    return together(*parts)
+        some = names[begin : begin + _BESIDE]
+        wide = facts.loc[facts["server"].isin(some)].pivot(index="fact", columns="server", values="value")
+        wide = wide.reindex(order).dropna(how="all").reset_index()
+        # By number: a server's name may be that of the first column.
+        wide.columns = pd.Index(["fact", *(f"server {number}" for number in range(len(some)))])
+        columns = {"fact": "What", **{f"server {number}": said(name or "(unnamed)", 80) for number, name in
+                                      enumerate(sorted(some))}}  # fmt: skip
+        parts.append(table(wide, label="Servers as INFO and their settings show them", columns=columns, folds=False))
+    return [*parts, sentence(f"From {listed(dict.fromkeys(facts['source'].str.partition(',')[0]), most=12)}.", "quiet")]
 
 
 def databases(found: OverviewFindings) -> Html:
@@ -92,23 +101,24 @@ def databases(found: OverviewFindings) -> Html:
     columns = {"server": "Server", "db": "Database", "keys": "Keys", "with_ttl": "With a TTL", "bytes": "In the file",
                "families": "Families", "info_keys": "Keys by INFO", "info_ttl": "With a TTL by INFO",
                "info_source": "INFO"}  # fmt: skip
+    columns = _told(rows, columns, "info_keys", "info_ttl", "info_source")
     return _table(rows, columns, "Databases", "No database with a key is in the evidence.")
 
 
 def families(found: OverviewFindings) -> Html:
     """Keys by family, with their sizes."""
     rows = found.families
+    sizes = zip(_sizes(rows["bytes"]), _shares(rows["share_bytes"]), strict=True)
     rows = rows.assign(
         db=_named(rows["db"]),
         means=rows["family"].map(meaning, na_action="ignore"),
         share=_shares(rows["share"]),
-        bytes=_sizes(rows["bytes"]),
-        share_bytes=_shares(rows["share_bytes"]),
-        largest=_sizes(rows["largest"]),
+        bytes=[f"{octets} ({share})" for octets, share in sizes],
     )
     columns = {"server": "Server", "db": "Database", "family": "Family", "means": "Is", "keys": "Keys",
-               "share": "Of all keys", "bytes": "In the file", "share_bytes": "Of all bytes", "largest": "Largest key",
-               "without_ttl": "No TTL", "past_expiry": "Past expiry"}  # fmt: skip
+               "share": "Of all keys", "bytes": "In the file", "without_ttl": "No TTL",
+               "past_expiry": "Past expiry"}  # fmt: skip
+    columns = _told(rows, columns, "past_expiry")
     shown = _table(rows, columns, "Keys by family", "No snapshot is in the case, or it holds no key.")
     return together(shown, taken(found.shots)) if len(rows) else shown
 
@@ -136,25 +146,22 @@ def states(found: OverviewFindings) -> Html:
 
 def names(found: OverviewFindings) -> Html:
     """Tasks by name, as results, messages and worker logs have them."""
-    columns = {"name": "Task", "succeeded": "Results: succeeded", "failed": "failed", "other": "other",
-               "waiting": "Messages: waiting", "unacked": "held by workers", "log_succeeded": "Logs: succeeded",
-               "log_failed": "failed", "log_retried": "retried"}  # fmt: skip
+    columns = {"name": "Task", "succeeded": "Results: succeeded", "failed": "Results: failed",
+               "other": "Results: other", "waiting": "Messages: waiting", "unacked": "Messages: held",
+               "log_succeeded": "Logs: succeeded", "log_failed": "Logs: failed",
+               "log_retried": "Logs: retried"}  # fmt: skip
     empty = "No result, no message and no log line names a task."
-    return table(found.names, label="Tasks by name", columns=columns, empty=empty, limit=_NAMES)
+    told = _told(found.names, columns, *(name for name in columns if name != "name"))
+    return table(found.names, label="Tasks by name", columns=told, empty=empty, limit=_NAMES)
 
 
 def queues(found: OverviewFindings) -> Html:
     """How many messages wait in each queue, then and now."""
-    rows = found.queues.assign(db=_named(found.queues["db"]))
-    rows["since"] = [
-        f"{stamp(at)}, {source}" if pd.notna(at) else None
-        for at, source in zip(rows["since"], rows["since_from"], strict=True)
-    ]
+    rows = found.queues.assign(db=_named(found.queues["db"]), source=found.queues["since_from"])
     columns = {"server": "Server", "db": "Database", "queue": "Queue", "priority": "Priority", "waiting": "Waiting",
                "then": "Waiting at the look before", "with_eta": "With an ETA", "past_expires": "Past their expires",
-               "since": "The next one waits at least since"}  # fmt: skip
-    if not rows["then"].notna().any():
-        del columns["then"]
+               "since": "The next one waits since, or longer", "source": "That is from"}  # fmt: skip
+    columns = _told(rows, columns, "then", "with_eta", "past_expires", "since", "source")
     shown = _table(rows, columns, "Queues", "No queue is in the evidence: no list of messages and no routing table.")
     return together(shown, taken(found.shots)) if len(rows) else shown
 
@@ -169,32 +176,38 @@ def unacked(found: OverviewFindings) -> Html:
     columns = {"server": "Server", "db": "Database", "queue": "Queue", "held": "Held",
                "redelivered": "Given back before", "oldest_at": "The oldest since", "age": "That is",
                "oldest_task": "Its task", "undated": "Without a time"}  # fmt: skip
+    columns = _told(rows, columns, "redelivered", "undated")
     by_queue = _table(rows, columns, "Messages held by workers", "None.")
     oldest = found.oldest.assign(db=_named(found.oldest["db"]), age=_ages(found.oldest["age"]))
     named = {"server": "Server", "reserved_at": "Held since", "age": "That is", "task_id": "Task", "name": "Name",
              "queue": "Queue", "eta": "Not before (ETA)", "redelivered": "Given back before"}  # fmt: skip
+    named = _told(oldest, named, "eta", "redelivered")
     more = int(found.unacked["held"].sum()) - len(found.oldest)
     parts = [by_queue, _table(oldest, named, f"The {OLDEST} messages held longest", "None.")]
-    return together(*parts, *([sentence(f"{count(more, 'more')} not listed.", "quiet")] if more > 0 else []))
+    if more > 0:
+        parts.append(sentence(f"{more:,} more {'is' if more == 1 else 'are'} not listed.", "quiet"))
+    return together(*parts)
 
 
 def hours(found: OverviewFindings) -> Html:
     """The numbers of the chart, the last hours first, and what they rest on."""
     wide = found.hours.pivot_table(index="hour", columns="what", values="tasks", aggfunc="sum")
-    wide = wide.reindex(columns=list(ROWS)).fillna(0).astype("int64").sort_index(ascending=False).reset_index()
+    wide = wide.reindex(columns=list(ROWS)).astype("Int64").sort_index(ascending=False).reset_index()
+    for what in ROWS:
+        # Where nobody looked, nothing is not none.
+        wide.loc[seen_in(found.looked, what, wide["hour"]), what] = wide[what].fillna(0)
     kept = found.retention
     lasts = duration(kept.seconds) if kept.seconds else "for ever"
-    said = [f"A look tells of results as far back as they are kept: {lasts}, {kept.certainty} ({kept.source})."]
+    lines = [f"A look tells of results as far back as they are kept: {lasts}, {kept.certainty} ({kept.source})."]
     if found.undated:
-        said.append(f"{count(found.undated, 'result does', 'results do')} not say when it was stored, and is not drawn."
-                    if found.undated == 1 else
-                    f"{found.undated:,} results do not say when they were stored, and are not drawn.")  # fmt: skip
+        lines.append(f"Not drawn: {count(found.undated, 'result')} without a time of storing of its own.")
     if len(found.looked):
-        said.append(f"From {listed(list(found.looked['source'].unique()), most=6)}.")
+        lines.append(f"From {listed(list(found.looked['source'].unique()), most=6)}.")
     columns = {"hour": "Hour from (UTC)", **{name: name[:1].upper() + name[1:] for name in ROWS}}
     empty = "No hour has a result that says when it was stored, or a log line on a task's end."
-    shown = table(wide, label="Results by the hour", columns=columns, limit=_HOURS, empty=empty)
-    return together(shown, sentence(" ".join(said), "quiet"))
+    columns = {name: title for name, title in columns.items() if wide[name].notna().any()}
+    shown = table(wide, label="Results by the hour", columns=columns, limit=_HOURS, empty=empty, folds=True)
+    return together(shown, sentence(" ".join(lines), "quiet"))
 
 
 def clients(found: OverviewFindings) -> Html:
@@ -204,9 +217,11 @@ def clients(found: OverviewFindings) -> Html:
         idle=_ages(found.clients["idle"]),
     )  # fmt: skip
     columns = {"server": "Server", "name": "Name", "lib": "Library", "user": "User", "connections": "Connections",
-               "dbs": "Databases", "commands": "Last commands", "oldest": "Longest connected", "idle": "Longest idle",
-               "source": "From"}  # fmt: skip
-    return _table(rows, columns, "Clients by name and library", "No CLIENT LIST is in the case.")
+               "dbs": "Databases", "commands": "Last commands", "oldest": "Longest connected",
+               "idle": "Longest idle"}  # fmt: skip
+    columns = _told(rows, columns, "lib", "user")
+    shown = _table(rows, columns, "Clients by name and library", "No CLIENT LIST is in the case.")
+    return together(shown, sentence(f"From {listed(sorted(set(rows['source'])))}.", "quiet")) if len(rows) else shown
 
 
 def growth(found: OverviewFindings) -> Html:
@@ -233,6 +248,12 @@ def _table(rows: pd.DataFrame, columns: dict[str, str], label: str, empty: str) 
     return table(rows, label=label, columns=chosen, empty=empty)
 
 
+def _told(rows: pd.DataFrame, columns: dict[str, str], *optional: str) -> dict[str, str]:
+    """The columns without those of ``optional`` in which no row has anything: empty ones hide the others."""
+    empty = {name for name in optional if not (rows[name].notna() & rows[name].ne(0)).any()}
+    return {name: title for name, title in columns.items() if name not in empty}
+
+
 def _named(dbs: pd.Series) -> pd.Series:
     return "DB " + dbs.astype("str")
 
@@ -246,4 +267,4 @@ def _ages(seconds: pd.Series) -> pd.Series:
 
 
 def _shares(shares: pd.Series) -> pd.Series:
-    return shares.map(lambda share: f"{share:.1%}" if pd.notna(share) else None).astype(object)
+    return shares.map(lambda share: percentage(share) if pd.notna(share) else None).astype(object)

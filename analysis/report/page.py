@@ -103,9 +103,9 @@ def _rivals(verdict: Verdict) -> list[tuple[str, str, str]]:
     return [(title(h.cause), percent(h.probability), f"{h.probability:.3f}") for h in possible[:_MOST_RIVALS]]
 
 
-def title_screen(what: str, found: str, case: Case, figures: Sequence[Fact] = ()) -> Html:
-    """The first screen of a report on a whole case: what it is about, its finding, key figures where there are any,
-    and from what evidence.
+def title_screen(what: str, found: str, case: Case, figures: Sequence[Fact] = (), summary: Sequence[str] = ()) -> Html:
+    """The first screen of a report on a whole case: what it is about, its finding and what else is to be known at
+    first, key figures where there are any, and from what evidence.
     """
     basis = f"{count(len(case.evidence), 'file')} of evidence"
     moments = case.evidence["to"].dropna()
@@ -120,6 +120,7 @@ def title_screen(what: str, found: str, case: Case, figures: Sequence[Fact] = ()
         what=what,
         name=said(case.name, 200),
         found=said(found, 1200),
+        summary=[said(line, 1200) for line in summary],
         figures=[
             {"label": said(one.label, 60), "answer": said(one.answer, 120), "basis": said(one.basis, 240)}
             for one in figures

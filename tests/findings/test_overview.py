@@ -4,58 +4,18 @@ evidence tells said to be unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from analysis.findings.overview import OverviewFindings, overview
+from analysis.findings.overview import OverviewFindings
 from analysis.findings.overview.held import NO_NAME, NOT_READ
-from analysis.findings.overview.hours import ENDED, FAILED, HELD
+from analysis.findings.overview.hours import ENDED, FAILED, HELD, KEPT, seen_in
 from analysis.findings.overview.remarks import NOTE, RISK
-from analysis.frames import frame
 from analysis.settings import Settings
 from tests.findings.cases import at, event, info, message, result, snapshot
-
-DECLARED = ["server", "snapshot", "db", "queue"]
-
-
-def key(shot: str, name: str, *, family: str = "result", db: int = 2, expires: float | None = 100, **more: Any) -> Any:
-    moment = None if expires is None else at(expires)
-    row = {"server": "", "snapshot": shot, "db": db, "key": name, "type": "string", "family": family, "length": 10}
-    return {**row, "expires_at": moment, "expired": False, "bytes": 10, **more}
-
-
-def found(
-    *,
-    evidence: Iterable[Mapping[str, Any]] = (),
-    infos: Iterable[Mapping[str, Any]] = (),
-    config: Mapping[str, Mapping[str, str]] | None = None,
-    declared: Iterable[tuple[Any, ...]] = (),
-    stated: Settings | None = None,
-    **frames: Iterable[Mapping[str, Any]],
-) -> OverviewFindings:
-    """The overview of the given rows; INFO answers are evidence of themselves."""
-    answers = [{**one, "source": f"info{n}.txt"} for n, one in enumerate(infos)]
-    counters = [
-        {"server": one["server"], "source": one["source"], "at": one["at"], "counter": name, "value": value}
-        for one in answers
-        for name, value in one.pop("counters", {}).items()
-    ]
-    told = [{"server": one["server"], "path": one["source"], "kind": "info", "to": one["at"]} for one in answers]
-    names = ("keys", "tasks", "messages", "events", "commands")
-    given = {name: frame(name, frames.get(name, ())) for name in names}
-    return overview(
-        frame("evidence", [*evidence, *told]),
-        **given,
-        servers=frame("servers", answers),
-        counters=frame("counters", counters),
-        clients=frame("clients", frames.get("clients", ())),
-        config=config or {},
-        declared=pd.DataFrame(declared, columns=DECLARED),
-        stated=stated or Settings(),
-    )
+from tests.findings.overviews import found, key
 
 
 def weights(over: OverviewFindings, words: str) -> list[str]:
@@ -88,7 +48,10 @@ def test_worker_logs_alone_tell_what_ended_and_not_what_is_held():
     log = {"server": "", "path": "worker.log", "kind": "worker log", "from": at(0), "to": at(7200), "complete": True}
     events = [event("succeeded", 60, task_id="a"), event("failed", 4000, task_id="b"), event("received", 10)]
     over = found(evidence=[log], events=events)
-    assert "what Redis held is not known" in over.headline and "Worker logs tell of 2 tasks that ended" in over.headline
+    assert "what Redis held is not known" in over.headline
+    assert over.summary == (
+        "Worker logs tell of 2 tasks that ended, between 12:01 UTC on 1 March 2026 and 13:06 UTC on 1 March 2026.",
+    )
     assert over.hours["what"].unique().tolist() == [ENDED]
     assert over.looked[["since", "until"]].values.tolist() == [[at(0), at(7200)]]
 
@@ -107,18 +70,19 @@ def test_families_and_databases_add_up_to_what_was_held_last():
     assert by["share"].sum() == pytest.approx(1) and by.loc["other", "share_bytes"] == pytest.approx(0.92)
     assert over.databases.set_index("db")["keys"].to_dict() == {0: 1, 2: 2}
     assert over.largest["key"].tolist() == ["c", "r2", "r1"]
-    assert "held 3 keys in 2 databases" in over.headline
+    assert "this Redis held 3 keys, none of them a task's result; no message waited" in over.headline
 
 
 def test_an_empty_snapshot_held_nothing_which_is_not_unknown():
     over = found(evidence=[snapshot("dump.rdb", 0)], infos=[info(60, uptime=100, counters={"db0.keys": 2})])
-    assert over.headline.startswith("At 12:00 UTC on 1 March 2026 this Redis held no key.")
+    assert over.headline.startswith("At 12:00 UTC on 1 March 2026 this Redis held no key;")
     assert over.servers["keys"].tolist() == [0] and over.databases["keys"].tolist() == [0]
 
 
 def test_a_part_of_a_snapshot_is_said_to_be_one():
     over = found(evidence=[snapshot("dump.rdb", 0, complete=False)], keys=[key("dump.rdb", "x")])
-    assert "held at least 1 key in 1 database; not all of it could be read." in over.headline
+    assert "held at least 1 key" in over.headline
+    assert "Not all of dump.rdb could be read." in over.summary
 
 
 def test_results_by_state_count_what_cannot_be_read_apart():
@@ -132,7 +96,8 @@ def test_results_by_state_count_what_cannot_be_read_apart():
     over = found(evidence=[snapshot("d.rdb", 0)], keys=[key("d.rdb", "x")], tasks=tasks)
     assert over.states.set_index("status")["results"].to_dict() == {"SUCCESS": 2, "FAILURE": 1, NOT_READ: 1}
     assert over.states["share"].tolist() == [0.5, 0.25, 0.25]
-    assert "Of them 4 were task results, one of them a failure, 1 in a form that is not read." in over.headline
+    assert "4 of them task results" in over.headline
+    assert "1 result of 4 is a failure. 1 result is in a form that is not read." in over.summary
 
 
 def test_a_task_is_named_by_its_result_else_by_a_log():
@@ -171,7 +136,7 @@ def test_queues_have_their_depth_their_next_message_and_since_when_it_waits():
     assert rows.loc[("celery", 0), "since"] == at(0)
     assert rows.loc[("celery", 0), "since_from"] == "already waiting in old.rdb"
     assert pd.isna(rows.loc[("celery", 6), "since"])
-    assert "3 messages waited in 1 queue" in over.headline
+    assert "3 messages waited, and workers held none" in over.headline
     assert weights(over, "1 message that waited had passed") == [NOTE]
 
 
@@ -200,7 +165,8 @@ def test_the_oldest_unacknowledged_message_has_its_age_as_of_the_snapshot():
     assert (row["held"], row["oldest_task"], row["oldest_name"], row["age"]) == (3, "old", "app.long", 10_000.0)
     assert (row["undated"], row["redelivered"], row["oldest_at"]) == (1, 1, at(0))
     assert over.oldest["task_id"].tolist() == ["old", "young", "when"]
-    assert "3 were held by workers, the oldest since 12:00 UTC on 1 March 2026" in over.headline
+    assert "workers held 3." in over.headline
+    assert "Of the messages that workers held, the oldest was taken at 12:00 UTC on 1 March 2026." in over.summary
     assert weights(over, "consistent with a long task") == [NOTE]
     late = found(evidence=[snapshot("d.rdb", 3000)], messages=[waits[1]])
     assert weights(late, "consistent with a long task") == []
@@ -219,8 +185,25 @@ def test_hours_count_measured_times_only_and_know_how_far_back_a_snapshot_tells(
     assert counted == {(HELD, at(0)): 2, (HELD, at(3600)): 1, (FAILED, at(0)): 1}
     assert over.undated == 2
     assert over.looked[["what", "since", "until"]].values.tolist() == [[HELD, at(2200), at(7200)]]
+    hours = pd.Series([at(-3600), at(0), at(7200), at(10_800)])
+    assert seen_in(over.looked, FAILED, hours).tolist() == [False, True, True, False]
+    assert not seen_in(over.looked, ENDED, hours).any()
     assert answer(over, "Results of the last") == "1"
     assert "1.39 h" in next(one.label for one in over.figures if one.label.startswith("Results of the last"))
+
+
+def test_an_archive_tells_of_hours_whose_results_have_expired_and_is_no_look():
+    kept = {"server": "", "path": "archive/p.parquet", "kind": "archive", "from": at(7200), "to": at(7200)}
+    tasks = [
+        result("archive/p.parquet", task_id="gone", stored=5000),
+        result("archive/p.parquet", task_id="there", stored=90_000),
+        result("d.rdb", task_id="there", stored=90_000),
+    ]
+    over = found(evidence=[kept, snapshot("d.rdb", 100_000)], tasks=tasks, stated=Settings(result_expires=3600))
+    counted = over.hours.set_index("what")["tasks"].to_dict()
+    assert counted == {HELD: 1, KEPT: 1}
+    assert over.looked.set_index("what")["since"].to_dict() == {HELD: at(96_400), KEPT: at(3600)}
+    assert over.states["results"].tolist() == [1]
 
 
 def test_results_that_are_kept_for_ever_are_told_from_the_first_one_on():
@@ -350,7 +333,8 @@ def test_two_servers_stand_side_by_side_and_neither_speaks_for_the_other():
     assert side["keys"].to_dict() == {"main": 1, "other": 2}
     assert pd.isna(side.loc["other", "memory"]) and side.loc["main", "evicted"] == 3
     assert "Between 12:00 UTC on 1 March 2026 and 12:01 UTC" in over.headline
-    assert "the 2 servers of this case held 3 keys" in over.headline and "on main, 3 keys were evicted" in over.headline
+    assert ", 2 servers held 3 keys" in over.headline
+    assert over.summary[-1].startswith("A risk: on main, 3 keys were evicted since ")
 
 
 def test_growth_needs_two_dated_snapshots_of_one_server():
@@ -362,3 +346,14 @@ def test_growth_needs_two_dated_snapshots_of_one_server():
     assert found(evidence=[snapshot("a.rdb", None), snapshot("b.rdb", 9)], keys=keys).growth.empty
     tied = found(evidence=[snapshot("a.rdb", 9), snapshot("b.rdb", 9)], keys=keys)
     assert tied.growth.empty
+
+
+def test_a_server_without_a_snapshot_and_a_replica_are_named_where_sums_are_told():
+    keys = [key("a.rdb", "x", server="main"), key("b.rdb", "x", server="copy")]
+    shots = [snapshot("a.rdb", 0, server="main"), snapshot("b.rdb", 0, server="copy")]
+    answers = [info(60, uptime=1e6, server="copy", role="slave"), info(60, uptime=1e6, server="dark")]
+    over = found(evidence=shots, keys=keys, infos=answers)
+    assert over.summary[0] == (
+        "Of dark no snapshot tells what was held. A replica holds its master's keys: where both are in the case, these "
+        "are counted twice."
+    )

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.findings.bulk import in_latest, looks
 from analysis.findings.overview.connections import clients_by_name, last_clients
-from analysis.findings.overview.health import Sight, glance, last_counters, server_facts, servers_of, sights
+from analysis.findings.overview.health import Sight, glance, last_counters, server_facts, sights
 from analysis.findings.overview.held import (
     by_family,
     by_name,
@@ -26,22 +26,25 @@ from analysis.findings.overview.held import (
 from analysis.findings.overview.hours import last_day, not_dated, results_by_hour, who_looked
 from analysis.findings.overview.queues import held_by_workers, oldest_unacked, queue_depths
 from analysis.findings.overview.remarks import COLUMNS, RISK, Looked, remarks
-from analysis.findings.overview.state import figures, headline
-from analysis.findings.ttl import Retention, retention
+from analysis.findings.overview.state import figures, headline, summary
+from analysis.findings.ttl import Retention
 from analysis.findings.verdict import Fact
+from analysis.findings.view import policy
 from analysis.settings import Settings
 from analysis.showing import ShowsItself
 
 
 @dataclass(frozen=True, repr=False)
 class OverviewFindings(ShowsItself):
-    """What the overview shows: its headline and key figures, and the frames of the rooms beside this.
+    """What the overview shows: its headline, the sentences behind that and key figures, and the frames of the rooms
+    beside this.
 
     ``shots`` are ``bulk.looks``; ``hours`` the results by hour, ``looked`` of which hours each source can tell, and
     ``undated`` how many results held do not say when they were stored.
     """
 
     headline: str
+    summary: tuple[str, ...]
     figures: tuple[Fact, ...]
     shots: pd.DataFrame
     servers: pd.DataFrame
@@ -90,22 +93,24 @@ def overview(
     latest = shots.loc[shots["latest"]]
     looked_at = set(latest["server"])
     held, stored = held_keys(keys, shots), in_latest(tasks, shots)
-    families, kept = by_family(held), retention(stored, stated.result_expires)
+    archives = evidence.loc[evidence["kind"].eq("archive"), "path"].tolist()
+    families, kept = by_family(held), policy(tasks, archives, stated.result_expires)
     queues = queue_depths(keys, messages, commands, shots, in_latest(declared, shots)[["server", "db", "queue"]])
     unacked, connected = held_by_workers(messages, shots), last_clients(clients, evidence)
-    seen = sights(servers_of(evidence), servers, counters, events, config)
+    seen = sights(evidence, servers, counters, events, config)
     side, dbs = (
         glance(seen, families, queues, unacked, looked_at),
         databases(families, last_counters(servers, counters), looked_at),
     )
-    states, hours = by_state(stored), results_by_hour(tasks, events, shots)
+    states, hours = by_state(stored), results_by_hour(tasks, events, shots, archives)
     grown = growth(keys, shots, families)
     parts = {"families": families, "queues": queues, "unacked": unacked, "clients": connected, "growth": grown}
     remarked = _remarks([_looked(one, latest, parts, kept) for one in seen])
     asked = servers.loc[~servers["server"].duplicated(keep="last"), "at"]
     ends = events.loc[events["kind"].isin(("succeeded", "failed")) & events["at"].notna(), "at"]
     return OverviewFindings(
-        headline=headline(latest, side, dbs, states, queues, unacked, remarked, asked, ends),
+        headline=headline(latest, dbs, states, queues, unacked, asked),
+        summary=summary(latest, side, states, unacked, remarked, asked, ends),
         figures=figures(latest, side, dbs, states, queues, unacked, last_day(tasks, shots, kept)),
         shots=shots,
         servers=side,

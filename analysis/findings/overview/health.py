@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from analysis.findings.outages import Start, starts
-from analysis.findings.words import at, count, duration, listed, size, stamp
+from analysis.findings.words import at, count, duration, listed, percentage, size, stamp
 
 _FLAVORS = {"redis": "Redis", "valkey": "Valkey"}
 # Errors by which a server refuses to write (facts/causes.md, C19).
@@ -27,8 +27,8 @@ _SAME = pd.Timedelta(seconds=2)
 @dataclass(frozen=True)
 class Sight:
     """One server: ``answer`` is its last INFO answer (a row of ``servers``, None where none was asked), ``figures``
-    that answer's counters by name and ``grown`` by how much they grew since the answer before, ``config`` its settings.
-    ``starts`` are all starts that are known.
+    that answer's counters by name and ``grown`` by how much they grew since the answer before, ``config`` its settings
+    and ``config_from`` their file. ``starts`` are all starts that are known.
     """
 
     server: str
@@ -36,6 +36,7 @@ class Sight:
     figures: Mapping[str, float] = field(default_factory=dict)
     grown: Mapping[str, float] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
+    config_from: str = ""
     starts: tuple[Start, ...] = ()
 
     def __getitem__(self, name: str) -> float | None:
@@ -94,7 +95,7 @@ class Sight:
         the start where nothing was saved (facts/causes.md, 2.16).
         """
         saved, began = self.time("rdb_last_save_time"), self.time("started_at")
-        if saved is None or began is None or abs(saved - began) <= _SAME:
+        if saved is None or began is None or (abs(saved - began) <= _SAME and not self["rdb_saves"]):
             return None
         return saved
 
@@ -117,16 +118,17 @@ def last_counters(servers: pd.DataFrame, counters: pd.DataFrame) -> pd.DataFrame
 
 
 def sights(
-    names: list[str],
+    evidence: pd.DataFrame,
     servers: pd.DataFrame,
     counters: pd.DataFrame,
     events: pd.DataFrame,
     config: Mapping[str, Mapping[str, str]],
 ) -> list[Sight]:
-    """A sight of each of the servers ``names``."""
-    last = last_counters(servers, counters)
+    """A sight of each server of a case (``servers_of``)."""
+    last, settings = last_counters(servers, counters), evidence.loc[evidence["kind"].eq("config")]
     found = []
-    for name in names:
+    for name in servers_of(evidence):
+        files = settings.loc[settings["server"].eq(name), "path"]
         answers = servers.loc[servers["server"].eq(name)]
         mine = last.loc[last["server"].eq(name)]
         grown = mine.loc[mine["delta"].notna()]
@@ -137,6 +139,7 @@ def sights(
                 dict(zip(mine["counter"], mine["value"], strict=True)),
                 dict(zip(grown["counter"], grown["delta"], strict=True)),
                 config.get(name, {}),
+                str(files.iloc[-1]) if len(files) else "config",
                 tuple(starts(events, servers, counters, name)),
             )
         )
@@ -182,7 +185,7 @@ def _memory(sight: Sight) -> Iterator[Fact]:
         text = size(used) + (f" (at most {size(peak)} since the start)" if peak is not None else "")
         yield "Memory used", text, sight.source("used_memory")
     if sight.limit is not None:
-        share = f", {sight.fullness:.0%} of it used" if sight.fullness is not None else ""
+        share = f", {percentage(sight.fullness)} of it used" if sight.fullness is not None else ""
         yield "Memory limit", f"{size(sight.limit)}{share}" if sight.limit else "none", sight.source("maxmemory")
     if sight.policy:
         means = POLICIES.get(sight.policy, "not a known policy")
@@ -222,10 +225,14 @@ def _disk(sight: Sight) -> Iterator[Fact]:
     if sight.appends is not None:
         status = sight.text("aof_last_write_status")
         text = ("kept" + (f"; last write {status}" if status else "")) if sight.appends else "not kept"
-        where = "config, appendonly" if sight.answer is None else sight.source("aof_enabled")
+        where = f"{sight.config_from}, appendonly" if sight.answer is None else sight.source("aof_enabled")
         yield "Append-only file", text, where
     if "save" in sight.config:
-        yield "Snapshots by itself", f"save {sight.config['save']}" if sight.config["save"] else "none", "config, save"
+        yield (
+            "Snapshots by itself",
+            f"save {sight.config['save']}" if sight.config["save"] else "none",
+            f"{sight.config_from}, save",
+        )
     if sight.answer is None:
         return
     if sight.saved_at is not None:
@@ -252,7 +259,11 @@ def _traffic(sight: Sight) -> Iterator[Fact]:
     hits, misses = sight["keyspace_hits"], sight["keyspace_misses"]
     if hits is not None and misses is not None and hits + misses:
         share = hits / (hits + misses)
-        yield "Reads that found their key", f"{share:.1%} of {int(hits + misses):,}", sight.source("keyspace_hits")
+        yield (
+            "Reads that found their key",
+            f"{percentage(share)} of {int(hits + misses):,}",
+            sight.source("keyspace_hits"),
+        )
     if sight.replica:
         link = sight.text("master_link_status") or "not reported"
         yield "Link to its master", link, sight.source("master_link_status")

@@ -6,6 +6,7 @@ which no source looked is not an hour without results.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,29 +16,37 @@ from analysis.findings.overview.held import taken_at
 from analysis.findings.ttl import Retention
 from analysis.findings.witnesses import witnesses
 
-HELD, FAILED, ENDED = "results held", "of them FAILURE", "ended, by worker logs"
-ROWS = (HELD, FAILED, ENDED)
+HELD, FAILED, KEPT, ENDED = "results held", "of them FAILURE", "kept in archives", "ended, by worker logs"
+ROWS = (HELD, FAILED, KEPT, ENDED)
 # What a stored time may rest on to count: an expiry only repeats the retention that is assumed.
 MEASURED = ("log", "command", "date_done")
 _ENDS = ("succeeded", "failed")
 
 
-def results_by_hour(tasks: pd.DataFrame, events: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
+def results_by_hour(
+    tasks: pd.DataFrame, events: pd.DataFrame, shots: pd.DataFrame, archives: Collection[str] = ()
+) -> pd.DataFrame:
     """Tasks by hour: columns hour (its beginning, UTC), what (one of ``ROWS``), tasks; only hours that have any.
 
     Of the last look at each server, the results of single tasks whose time of storing something else than the expiry
-    tells; of worker logs, the lines that a task succeeded or failed.
+    tells; of archives those that are no longer held; of worker logs, the lines that a task succeeded or failed.
     """
     stored = _measured(tasks, shots)
     ends = events.loc[events["kind"].isin(_ENDS) & events["at"].notna(), "at"]
-    times = {HELD: stored["stored_at"], FAILED: stored.loc[stored["status"].eq("FAILURE"), "stored_at"], ENDED: ends}
+    times = {
+        HELD: stored["stored_at"],
+        FAILED: stored.loc[stored["status"].eq("FAILURE"), "stored_at"],
+        KEPT: _kept(tasks, shots, archives),
+        ENDED: ends,
+    }
     parts = [
         times_.dt.floor("h").value_counts().sort_index().rename_axis("hour").reset_index(name="tasks").assign(what=what)
         for what, times_ in times.items()
         if len(times_)
     ]
     columns = ["hour", "what", "tasks"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+    found = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns, dtype=object)
+    return found.astype({"hour": "datetime64[us, UTC]", "tasks": "int64"})
 
 
 def not_dated(tasks: pd.DataFrame, shots: pd.DataFrame) -> int:
@@ -47,12 +56,24 @@ def not_dated(tasks: pd.DataFrame, shots: pd.DataFrame) -> int:
     return int((stored["kind"].eq("task") & ~dated).sum())
 
 
+def _kept(tasks: pd.DataFrame, shots: pd.DataFrame, archives: Collection[str]) -> pd.Series:
+    """When each result was stored that archives hold and the last looks do not; each once."""
+    place = ["server", "db", "key", "stored_at"]
+    kept = tasks.loc[tasks["snapshot"].isin(list(archives)), [*place, "kind", "stored_from"]]
+    kept = kept.loc[kept["kind"].eq("task") & kept["stored_from"].isin(MEASURED) & kept["stored_at"].notna(), place]
+    if not len(kept):
+        return kept["stored_at"]
+    held = in_latest(tasks[["snapshot", *place]], shots)[place]
+    told = kept.drop_duplicates().merge(held.drop_duplicates(), on=place, how="left", indicator="there")
+    return told.loc[told["there"].eq("left_only"), "stored_at"]
+
+
 def who_looked(evidence: pd.DataFrame, shots: pd.DataFrame, hours: pd.DataFrame, retention: Retention) -> pd.DataFrame:
-    """Of which hours each source can tell: columns what (``HELD`` or ``ENDED``), source, kind, since, until.
+    """Of which hours each source can tell: columns what (``HELD``, ``KEPT`` or ``ENDED``), source, kind, since, until.
 
     A look tells of results stored within the retention before it: older ones have expired. Where results are kept for
-    ever it tells from the first one held on; of hours before that it cannot be known whether there was anything. A
-    worker log tells of the time from its first line to its last.
+    ever it tells from the first one held on; of hours before that it cannot be known whether there was anything. An
+    archive tells the same of the snapshot it was kept from, a worker log of the time from its first line to its last.
     """
     parts = []
     first = hours.loc[hours["what"].eq(HELD), "hour"].min()
@@ -62,11 +83,23 @@ def who_looked(evidence: pd.DataFrame, shots: pd.DataFrame, hours: pd.DataFrame,
             parts.append(
                 {"what": HELD, "source": look.snapshot, "kind": look.kind, "since": since, "until": look.taken_at}
             )
+    for part in witnesses(evidence, ["archive"]).itertuples():
+        since = part.until - pd.Timedelta(seconds=retention.seconds) if retention.seconds else part.until
+        parts.append({"what": KEPT, "source": part.source, "kind": "archive", "since": since, "until": part.until})
     logs = witnesses(evidence, ["worker log"]).assign(what=ENDED)
     parts += logs[["what", "source", "kind", "since", "until"]].to_dict("records")
     found = pd.DataFrame(parts, columns=["what", "source", "kind", "since", "until"])
     times = "datetime64[us, UTC]"
     return found.astype({"since": times, "until": times})
+
+
+def seen_in(looked: pd.DataFrame, what: str, hours: pd.Series) -> pd.Series:
+    """Of each hour, whether some source (rows of ``who_looked``) can tell of a part of it."""
+    mine = looked.loc[looked["what"].eq(HELD if what == FAILED else what), ["since", "until"]]
+    told = pd.Series(False, index=hours.index)
+    for since, until in mine.itertuples(index=False):
+        told |= (hours <= until) & (hours + pd.Timedelta(hours=1) > since)
+    return told
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from analysis.findings.deeds import place_of
 from analysis.findings.overview.held import before_last, taken_at
 from analysis.frames import words_in
 
-OLDEST = 20
+OLDEST = 10
 _LIST = ["server", "db", "key"]
 _PUSHES = ("LPUSH", "RPUSH")
 

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.celery.claims import UNCLAIMED
 from analysis.findings.overview.health import REFUSALS, Sight
 from analysis.findings.ttl import Retention
-from analysis.findings.words import at, count, duration, listed, on, size
+from analysis.findings.words import at, count, duration, listed, on, percentage, size
 from analysis.frames import holds
 
 RISK, NOTE = "risk", "note"
@@ -71,7 +71,7 @@ def _memory(server: Looked) -> Iterator[Remark]:
     if used is None or not limit or full is None:
         return
     near, source = full >= NEARLY_FULL, sight.source("used_memory, maxmemory")
-    state = f"{size(used)} of the {size(limit)} that it may use are in use ({full:.0%}), under {policy}"
+    state = f"{size(used)} of the {size(limit)} that it may use are in use ({percentage(full)}), under {policy}"
     if policy.startswith("allkeys-"):
         says = "any key can be evicted, results and whole queues too"
         because = "under an allkeys policy Redis removes any kind of key to make room; a queue is one key"
@@ -121,14 +121,14 @@ def _disk(server: Looked) -> Iterator[Remark]:
     because = "without an append-only file a server loads its last snapshot when it starts, and nothing else"
     changed = sight["rdb_changes_since_last_save"]
     unsaved = f" ({count(int(changed), 'unsaved change')} by then)" if changed else ""
-    where = sight.source("aof_enabled") if sight.answer is not None else "config, appendonly"
+    where = sight.source("aof_enabled") if sight.answer is not None else f"{sight.config_from}, appendonly"
     if sight.config.get("save") == "":
         last = f"what was written since {at(sight.saved_at)}" if sight.saved_at is not None else "all keys"
         yield Remark(
             RISK,
             f"It saves nothing by itself, neither snapshots nor an append-only file: a restart loses {last}{unsaved}.",
             because,
-            f"{where}; config, save",
+            f"{where}; {sight.config_from}, save",
         )
     elif sight.saved_at is not None:
         yield Remark(
@@ -286,7 +286,7 @@ def _queued(server: Looked) -> Iterator[Remark]:
     if waiting and len(server.clients) and not listening:
         yield Remark(
             NOTE,
-            f"{count(waiting, 'message waits', 'messages wait')}, and no client in CLIENT LIST was waiting on a queue: "
+            f"{count(waiting, 'message')} waited, and no client in CLIENT LIST was waiting on a queue: "
             "consistent with no worker running, or with workers that are busy.",
             "a worker with room for a task waits in BRPOP",
             str(server.clients["source"].iloc[0]),

@@ -11,7 +11,7 @@ from analysis.findings.overview.held import NOT_READ
 from analysis.findings.overview.hours import Stored
 from analysis.findings.overview.remarks import RISK
 from analysis.findings.verdict import Fact
-from analysis.findings.words import at, count, duration, listed, lower_first, size
+from analysis.findings.words import at, count, duration, listed, lower_first, percentage, size
 
 _UNKNOWN = "not known"
 _NO_LOOK = "no snapshot in the case"
@@ -20,33 +20,24 @@ _NO_INFO = "no INFO answer in the case"
 
 def headline(
     latest: pd.DataFrame,
-    servers: pd.DataFrame,
     databases: pd.DataFrame,
     states: pd.DataFrame,
     queues: pd.DataFrame,
     unacked: pd.DataFrame,
-    remarks: pd.DataFrame,
     asked: pd.Series,
-    ends: pd.Series,
 ) -> str:
-    """Two to four sentences. ``latest`` are the rows of ``bulk.looks`` of each server's last look, ``asked`` the times
-    of the last INFO answers, ``ends`` those of log lines on which a task ended.
+    """What was held, in a sentence. ``latest`` are the rows of ``bulk.looks`` of each server's last look, ``asked`` the
+    times of the last INFO answers.
     """
     if len(latest):
-        said = [_held(latest, databases), _results(states, databases), _broker(queues, unacked)]
-    elif len(asked):
+        return _held(latest, databases, states, queues, unacked)
+    if len(asked):
         keys, dbs = int(databases["info_keys"].sum()), int(databases["info_keys"].gt(0).sum())
-        said = [
+        return (
             f"{_first_upper(_when(asked))} INFO counted {count(keys, 'key')} in {count(dbs, 'database')}; there is no "
             "snapshot that would tell what they are."
-        ]
-    else:
-        said = ["No snapshot and no INFO answer is in this case, so what Redis held is not known."]
-    if not len(latest) and len(ends):
-        said.append(f"Worker logs tell of {count(len(ends), 'task')} that ended, {_span(ends)}.")
-    if len(latest) or len(asked):
-        said.append(_risks(remarks, len(servers), bool(len(asked))))
-    return " ".join(part for part in said if part)
+        )
+    return "No snapshot and no INFO answer is in this case, so what Redis held is not known."
 
 
 def _when(times: pd.Series) -> str:
@@ -61,46 +52,77 @@ def _span(times: pd.Series) -> str:
     return f"between {at(times.min())} and {at(times.max())}"
 
 
-def _held(latest: pd.DataFrame, databases: pd.DataFrame) -> str:
-    keys, dbs = int(databases["keys"].sum()), int(databases["keys"].gt(0).sum())
+def _held(
+    latest: pd.DataFrame, databases: pd.DataFrame, states: pd.DataFrame, queues: pd.DataFrame, unacked: pd.DataFrame
+) -> str:
+    keys, results = int(databases["keys"].sum()), int(states["results"].sum())
+    waiting, taken = int(queues["waiting"].sum()), int(unacked["held"].sum())
     least = "" if latest["complete"].all() else "at least "
-    who = "this Redis" if len(latest) == 1 else f"the {len(latest):,} servers of this case"
+    who = " this Redis" if len(latest) == 1 else f", {len(latest):,} servers"
     dated = latest["taken_at"].dropna()
     when = _first_upper(_when(dated)) if len(dated) else "In a snapshot without a time"
-    where = f" in {count(dbs, 'database')}" if keys else ""
-    part = "" if least == "" else "; not all of it could be read"
-    return f"{when} {who} held {least}{count(keys, 'key') if keys else 'no key'}{where}{part}."
+    of_tasks = f"{results:,} of them task results" if results else "none of them a task's result"
+    said = f"{when}{who} held " + (f"{least}{count(keys, 'key')}, {of_tasks}" if keys else f"{least}no key")
+    waited = f"{count(waiting, 'message')} waited" if waiting else "no message waited"
+    return f"{said}; {waited}, and workers held {taken:,}." if taken else f"{said}; {waited}, and workers held none."
 
 
-def _results(states: pd.DataFrame, databases: pd.DataFrame) -> str:
-    if not databases["keys"].sum():
-        return ""
+def summary(
+    latest: pd.DataFrame,
+    servers: pd.DataFrame,
+    states: pd.DataFrame,
+    unacked: pd.DataFrame,
+    remarks: pd.DataFrame,
+    asked: pd.Series,
+    ends: pd.Series,
+) -> tuple[str, ...]:
+    """What else is to be known at first: what was not seen, failures, the oldest message that a worker holds, risks.
+    ``ends`` are the times of log lines on which a task ended.
+    """
+    lines = [_unseen(latest, servers), " ".join(part for part in (_failures(states), _oldest(unacked)) if part)]
+    if not len(latest) and len(ends):
+        lines.append(f"Worker logs tell of {count(len(ends), 'task')} that ended, {_span(ends)}.")
+    lines.append(_risks(remarks, len(servers)))
+    if not len(asked) and len(latest):
+        lines.append("How the server itself was doing is not known: there is no INFO answer.")
+    return tuple(line for line in lines if line)
+
+
+def _unseen(latest: pd.DataFrame, servers: pd.DataFrame) -> str:
+    said = []
+    if len(latest) and not latest["complete"].all():
+        said.append(f"Not all of {listed(latest.loc[~latest['complete'], 'snapshot'])} could be read.")
+    dark = servers.loc[servers["keys"].isna(), "server"].replace("", "the unnamed server")
+    if len(latest) and len(dark):
+        said.append(f"Of {listed(dark)} no snapshot tells what was held.")
+    if len(latest) > 1 and servers["role"].eq("replica").any():
+        said.append("A replica holds its master's keys: where both are in the case, these are counted twice.")
+    return " ".join(said)
+
+
+def _failures(states: pd.DataFrame) -> str:
     whole = int(states["results"].sum())
-    if not whole:
-        return "None of them was a task's result."
     failed = int(states.loc[states["status"].eq("FAILURE"), "results"].sum())
     unread = int(states.loc[states["status"].eq(NOT_READ), "results"].sum())
-    known = f"{failed:,} of them failures" if failed > 1 else "one of them a failure" if failed else "none a failure"
+    said = []
+    if failed:
+        said.append(f"{count(failed, 'result')} of {whole:,} {'is a failure' if failed == 1 else 'are failures'}.")
+    elif whole > unread:
+        said.append("No result is a failure.")
     if unread:
-        known += f", {unread:,} in a form that is not read"
-    return f"Of them {'one was a task result' if whole == 1 else f'{whole:,} were task results'}, {known}."
+        said.append(f"{count(unread, 'result is', 'results are')} in a form that is not read.")
+    return " ".join(said)
 
 
-def _broker(queues: pd.DataFrame, unacked: pd.DataFrame) -> str:
-    waiting, held = int(queues["waiting"].sum()), int(unacked["held"].sum())
-    lists = queues.loc[queues["waiting"].gt(0), ["server", "db", "queue"]].drop_duplicates()
-    waited = f"{count(waiting, 'message')} waited in {count(len(lists), 'queue')}" if waiting else "No message waited"
-    if not held:
-        return f"{waited}, and none was held by a worker."
-    oldest = unacked["oldest_at"].min()
-    since = f", the oldest since {at(oldest)}" if pd.notna(oldest) else ""
-    return f"{waited}, and {held:,} {'was' if held == 1 else 'were'} held by workers{since}."
+def _oldest(unacked: pd.DataFrame) -> str:
+    times = unacked["oldest_at"].dropna()
+    return f"Of the messages that workers held, the oldest was taken at {at(times.min())}." if len(times) else ""
 
 
-def _risks(remarks: pd.DataFrame, servers: int, asked: bool) -> str:
+def _risks(remarks: pd.DataFrame, servers: int) -> str:
     risks = remarks.loc[remarks["weight"].eq(RISK)]
     if not len(risks):
-        return "" if asked else "How the server itself was doing is not known: there is no INFO answer."
+        return ""
     first = risks.iloc[0]
     where = f"on {first['server']}, " if first["server"] and servers > 1 else ""
     lead = "A risk" if len(risks) == 1 else f"{len(risks):,} risks, first"
@@ -162,7 +184,7 @@ def _unacked(latest: pd.DataFrame, unacked: pd.DataFrame) -> Fact:
     held, ages = int(unacked["held"].sum()), unacked["age"].dropna()
     basis = "messages taken and not acknowledged"
     if len(ages):
-        basis += f", the oldest {duration(max(ages.max(), 0.0))} before"
+        basis += f", the oldest for {duration(max(ages.max(), 0.0))}"
     return Fact(label, f"{held:,}", basis)
 
 
@@ -180,12 +202,12 @@ def _memory(servers: pd.DataFrame) -> Fact:
         return Fact("Memory used", _UNKNOWN, _NO_INFO)
     if len(servers) > 1:
         full = servers["full"].dropna()
-        most = f", the fullest at {full.max():.0%} of its limit" if len(full) else ""
+        most = f", the fullest at {percentage(full.max())} of its limit" if len(full) else ""
         return Fact("Memory used", size(int(used.sum())), f"by {count(len(used), 'server')}{most}")
     [row] = servers.loc[servers["memory"].notna()].to_dict("records")
     limit = row["limit"]
     if pd.isna(limit):
         basis = "its limit is not known"
     else:
-        basis = f"{row['full']:.0%} of its limit of {size(limit)}" if limit else "no limit is set"
+        basis = f"{percentage(row['full'])} of its limit of {size(limit)}" if limit else "no limit is set"
     return Fact("Memory used", size(int(used.iloc[0])), f"{basis}; {row['policy']}" if row["policy"] else basis)
