@@ -45,11 +45,13 @@ class Column:
     @property
     def kind(self) -> str:
         """The dtype in a word for people."""
-        text = str(self.dtype)
-        return "time" if self.dtype == TIME else _KINDS.get(text, "list of texts")
+        return _KINDS[str(self.dtype)]
 
 
-_KINDS = {TEXT: "text", WORD: "word", INTEGER: "whole number", REAL: "number", FLAG: "yes or no", OBJECT: "list"}
+_KINDS = {
+    TIME: "time", TEXT: "text", WORD: "word", INTEGER: "whole number", REAL: "number", FLAG: "yes or no",
+    OBJECT: "list", str(TEXTS): "list of texts",
+}  # fmt: skip
 
 
 def _where(*, snapshot: bool = True, dtype: str = TEXT) -> tuple[Column, ...]:

@@ -89,7 +89,7 @@ def _case_facts(case: Case) -> Iterator[tuple[str, str]]:
         yield "Evidence", f"{count(len(evidence), 'file')}, {int(evidence['size'].sum()):,} bytes: {said(named)}"
     else:
         yield "Evidence", "none: no file could be read as evidence"
-    yield from _lines("Left out", [said(line) for line in case.shortcomings])
+    yield from _lines("Left out", list(case.shortcomings))
     undated = int(evidence["to"].isna().sum())
     dated = (
         [_period(evidence[["from", "to"]].min().min(), evidence["to"].max(), zone)] if undated < len(evidence) else []
@@ -122,7 +122,7 @@ def _period(begin: pd.Timestamp, end: pd.Timestamp, zone: ZoneInfo) -> str:
 def _lines(label: str, lines: list[str]) -> Iterator[tuple[str, str]]:
     """A row for each line, the first few of them; the rest is counted."""
     for place, line in enumerate(lines[:_MOST_LINES]):
-        yield "" if place else label, line
+        yield "" if place else label, said(line)
     if len(lines) > _MOST_LINES:
         yield "", f"and {len(lines) - _MOST_LINES:,} more"
 
@@ -143,7 +143,7 @@ def _servers(case: Case) -> Iterator[str]:
 
 
 def _named(name: str, text: str) -> str:
-    return said(f"{name}: {text}" if name else text)
+    return f"{name}: {text}" if name else text
 
 
 def _rows(case: Case) -> dict[str, int]:
@@ -190,10 +190,11 @@ def _of_investigation(looked: Investigation) -> Html:
 
 def _verdict(verdict: Verdict, zone: ZoneInfo | None, note: str) -> Html:
     as_of = "the evidence carries no time" if verdict.as_of is None else stamp(verdict.as_of, zone)
+    asked = [said(text, 260) for text in (verdict.name, f"task {verdict.task_id}") if text]
     facts = [(fact.label, f"{fact.answer}. {fact.basis}") for fact in verdict.facts]
     return render(
         "card.html.j2",
-        kind=f"{' '.join(TONES[verdict.unexpected_loss][1:])} · Task {said(verdict.task_id, 260)}",
+        kind=f"{' '.join(TONES[verdict.unexpected_loss][1:])} · {' · '.join(asked)}",
         title=said(verdict.headline, 600),
         lines=[said(line, 1500) for line in verdict.summary.splitlines()],
         facts=[*((said(label, 60), said(text)) for label, text in facts), ("As of", as_of)],

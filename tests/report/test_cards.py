@@ -96,19 +96,22 @@ def test_to_show_a_case_compares_no_snapshots(tmp_path):
 
 
 def test_nothing_in_a_case_is_markup_or_a_secret_and_nothing_hides(demo):
-    (demo / "case.toml").write_text('name = "<img src=x> redis://:hunter2@host/0 \\u202e"\n')
+    (demo / "case.toml").write_text('name = "<img src=x> redis://:hunter2@host/0 \\u202e' + "x" * 5_000 + '"\n')
     (demo / "<b>bold\u202e.log").write_text("2025-07-24 01:00:00 INFO purge deleted=1\n")
     html, text = both(analysis.open_case(demo))
     assert "<img" not in html and "<b>" not in html and "&lt;b&gt;bold" in html
     for shown in (html, text):
         assert "hunter2" not in shown and "\u202e" not in shown and "[redacted]" in shown
+        assert "x" * 200 not in shown
 
 
 def test_a_verdict_and_an_investigation_show_the_answer_and_how_sure_it_is(case):
     looked = analysis.look_into(case, TASK[:8])
     for thing in (looked, looked.verdict):
         for shown in both(thing):
-            assert looked.verdict.headline in shown and f"✓ No unexpected loss · Task {TASK}" in shown
+            assert (
+                looked.verdict.headline in shown and f"✓ No unexpected loss · app.tasks.run_job · task {TASK}" in shown
+            )
             assert "Very likely (93 %)" in shown and "2025-07-24 02:38:38 UTC" in shown
     assert "America/New_York" in repr(looked)
 
