@@ -32,11 +32,9 @@ _LONGEST_LINE = 2_000
 _KEPT, _ENDS = ("family", "what", "keys", "stated", "observed", "deviating"), ("family", "deleted_by", "look_back")
 _QUANTILES = {
     "min": "Shortest left",
-    "p05": "5 %",
     "p25": "25 %",
     "median": "Median",
     "p75": "75 %",
-    "p95": "95 %",
     "max": "Longest left",
 }
 
@@ -186,6 +184,8 @@ def forecast(found: TtlFindings) -> Html:
 
 def _peak(hours: pd.DataFrame) -> str:
     most = hours.loc[hours["keys"].idxmax()]
+    if len(hours) == 1:
+        return f"{count(int(most['keys']), 'key expires', 'keys expire')} in the hour from {on(most['hour'])} on."
     share = most["keys"] / hours["keys"].sum()
     return (
         f"{count(int(hours['keys'].sum()), 'key expires', 'keys expire')} from {on(hours['hour'].min())} on, "
@@ -211,7 +211,7 @@ def written(found: TtlFindings) -> Html:
     }  # fmt: skip
     if not rows["name"].notna().any():
         del columns["name"]
-    empty = "No life of a key is measured, so what is written cannot be estimated."
+    empty = "No life of a key is measured in a snapshot with a time, so what is written cannot be estimated."
     shown = table(rows, label="Of keys held and of keys written", columns=columns, empty=empty)
     return _from(found, sentence(ASSUMES, "quiet"), shown)
 

@@ -142,6 +142,12 @@ def test_without_a_stated_policy_the_common_life_is_the_measure_and_no_life_in_c
     assert "none in common" in found.force["lives"].iloc[0]
 
 
+def test_a_key_counts_for_one_policy_only():
+    rows = [stored(n, life=DAY + n % 4) for n in range(40)]
+    found = found_in(rows)
+    assert found.force["lives"].iloc[0].startswith("1 d (30)")
+
+
 def test_what_is_stated_as_kept_for_ever_and_has_a_ttl_falls_short():
     found = found_in([stored(n) for n in range(4)], stated=Settings(result_expires=0))
     assert found.force["short"].tolist() == [4]
@@ -344,7 +350,11 @@ def test_servers_are_told_apart():
         "production: result": DAY, "staging: result": 3600
     }  # fmt: skip
     assert not len(found.deviations)
-    assert found.headline.startswith("In the last snapshots of 2 servers, up to 12:00 UTC on 1 March 2026")
+    assert found.headline == (
+        "In the last snapshots of 2 servers, up to 12:00 UTC on 1 March 2026, all of 8 keys had a TTL. Results on "
+        "production live 1 d (4 of 4 that say when they were stored); no retention is stated. Results on staging live "
+        "1 h 00 min (4 of 4 that say when they were stored); no retention is stated."
+    )
 
 
 def test_only_the_last_snapshot_of_a_server_counts():
@@ -352,6 +362,28 @@ def test_only_the_last_snapshot_of_a_server_counts():
     found = found_in([*early, *(stored(n) for n in range(3))], shots=[snapshot("old.rdb", -100), snapshot("a.rdb", 0)])
     assert found.shots[["snapshot", "keys"]].values.tolist() == [["a.rdb", 3]]
     assert found.force["observed"].round().tolist() == [DAY]
+
+
+def test_an_archive_lengthens_the_history_and_adds_no_key_that_is_held():
+    file = "archive/a.parquet"
+    seen = {**snapshot(file, -2 * DAY), "kind": "archive"}
+    old = [{**stored(n, at_second=-2 * DAY - 60 * n, life=3600), "snapshot": file} for n in range(5)]
+    held = [stored(10 + n, at_second=-60 * n) for n in range(5)]
+    twice = {**held[0], "snapshot": file}
+    keys = [{name: row[name] for name in ("server", "snapshot", "db", "key", "expires_at")} | {"family": "result"}
+            for row in held]  # fmt: skip
+    tasks = frame("tasks", [*held, *old, twice])
+    shots = frame("evidence", [snapshot("a.rdb", 0), seen])
+    found = ttl_findings(
+        frame("keys", keys), tasks, frame("jobs"), looks(shots), Settings(), events=frame("events"),
+        commands=frame("commands"), cleanup=frame("cleanup"), servers=frame("servers"), config={}, evidence=shots,
+    )  # fmt: skip
+    assert (len(found.stored), len(found.history)) == (5, 10)
+    assert found.observable["keys"].tolist() == [5] and found.force["keys"].tolist() == [5]
+    [change] = found.changes.itertuples()
+    assert (round(change.from_seconds), round(change.to_seconds)) == (3600, DAY)
+    assert "the archive has some from 2026-02-27 11:56:00 UTC on" in found.policies["look_back"].iloc[0]
+    assert found.seen["kind"].tolist() == ["archive", "snapshot"]
 
 
 def test_nothing_at_all_is_said_in_sentences():

@@ -96,10 +96,11 @@ def policies_of(stored: pd.DataFrame) -> list[Policy]:
     whole, frequency = np.unique(np.round(seconds), return_counts=True)
     least = max(_LEAST_KEYS, _LEAST_SHARE * len(known)) if len(known) > _LEAST_KEYS else len(known)
     found: list[Policy] = []
-    free = frequency.astype(float)
+    free, left = frequency.astype(float), np.ones(len(seconds), bool)
     while len(found) < _MOST_POLICIES and free.max() > 0:
         peak = float(whole[int(np.argmax(free))])
-        near = np.abs(seconds - peak) <= SAME
+        near = left & (np.abs(seconds - peak) <= SAME)
+        left &= ~near
         free[np.abs(whole - peak) <= SAME] = 0
         if near.sum() < least:
             break

@@ -6,13 +6,14 @@ would say of its storing is never taken: a retention measured by it would find w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
 from analysis.findings.moment import SLACK
 from analysis.findings.words import count
+from analysis.frames import TIME
 
 # What measures a time of storing; ``expiry`` in ``tasks.stored_from`` does not.
 _MEASURED = ("log", "command", "date_done")
@@ -29,17 +30,19 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def held_keys(keys: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
+def held_keys(keys: pd.DataFrame, shots: pd.DataFrame, others: Iterable[str] = ()) -> pd.DataFrame:
     """The keys in the last snapshot of each server: columns server, snapshot, db, key, bytes, family and expires_at of
     ``keys``, with ``taken_at`` (missing where it has no time), ``shown`` (the family's name for people, behind the
-    server's where there are several) and ``remaining`` (seconds from then to the expiry, missing without either).
+    server's where there are several, with ``others``) and ``remaining`` (seconds from then to the expiry, missing
+    without either).
     """
     latest = set(shots.loc[shots["latest"], "snapshot"].astype(str))
     held = _of(keys[["server", "snapshot", "db", "key", "bytes", "family", "expires_at"]], latest)
     held = _as_words(held, "server", "snapshot", "family")
     taken = _by_snapshot(held, dict(zip(shots["snapshot"].astype(str), shots["taken_at"], strict=True)))
     remaining = (held["expires_at"] - taken).dt.total_seconds()
-    return held.assign(taken_at=taken, shown=shown_name(held, held["server"].nunique() > 1), remaining=remaining)
+    shown = shown_name(held, len({*held["server"].unique(), *others}) > 1)
+    return held.assign(taken_at=taken, shown=shown, remaining=remaining)
 
 
 def kept_keys(tasks: pd.DataFrame, jobs: pd.DataFrame, evidence: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +58,7 @@ def kept_keys(tasks: pd.DataFrame, jobs: pd.DataFrame, evidence: pd.DataFrame) -
     )
     rows = pd.concat([part.astype({"server": "str", "snapshot": "str", "family": "str"}) for part in parts])
     rows = _as_words(rows.reset_index(drop=True), "server", "snapshot", "family")
-    return rows.assign(taken_at=_by_snapshot(rows, times), shown=shown_name(rows, rows["server"].nunique() > 1))
+    return rows.assign(taken_at=_by_snapshot(rows, times))
 
 
 def without(kept: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
@@ -97,33 +100,48 @@ def shown_name(rows: pd.DataFrame, several: bool) -> pd.Series:
 
 
 def when_stored(
-    held: pd.DataFrame, tasks: pd.DataFrame, jobs: pd.DataFrame, events: pd.DataFrame, commands: pd.DataFrame
+    held: pd.DataFrame,
+    tasks: pd.DataFrame,
+    jobs: pd.DataFrame,
+    events: pd.DataFrame,
+    commands: pd.DataFrame,
+    *,
+    several: bool = False,
 ) -> pd.DataFrame:
     """A row for each key of ``held`` whose time of storing was measured: ``COLUMNS``; ``seconds`` from storing to
     expiry, missing without a TTL.
 
     ``stored_from``: date_done (of a result, the worker's clock, milliseconds before it is written), log (its end in a
     worker's log, where the value cannot be read), created_at (of a job record: a later write may have renewed its TTL)
-    or command (of MONITOR and keyspace logs). ``tasks`` and ``jobs`` may hold other snapshots too.
+    or command (of MONITOR and keyspace logs). ``tasks`` and ``jobs`` may hold other snapshots too. ``several``:
+    families are shown with their server.
     """
     first = ~held["snapshot"].duplicated()
     times = dict(zip(held.loc[first, "snapshot"].astype(str), held.loc[first, "taken_at"], strict=True))
     told = [_results(_of(tasks[_OF_A_RESULT], set(times)), events, times), _jobs(_of(jobs, set(times)), events)]
-    told = [_as_words(part, *_WORDS) for part in [*told, _by_commands(held, told, commands)] if len(part)]
+    parts = [*told, _by_commands(held, told, commands)]
+    return _measured(parts, times, several)
+
+
+def _measured(parts: list[pd.DataFrame], times: Mapping[str, pd.Timestamp], several: bool) -> pd.DataFrame:
+    told = [_as_words(part, *_WORDS) for part in parts if len(part)]
     if not told:
         empty = pd.DataFrame(columns=COLUMNS).astype(dict.fromkeys((*_WORDS, "shown"), "category"))
-        return empty.astype(dict.fromkeys(("stored_at", "expires_at", "taken_at"), held["taken_at"].dtype)).astype(
-            {"seconds": "float64"}
-        )
-    for name in _WORDS if len(told) > 1 else ():
-        known = list(dict.fromkeys(word for part in told for word in part[name].cat.categories))
-        told = [part.assign(**{name: part[name].cat.set_categories(known)}) for part in told]
-    found = pd.concat(told, ignore_index=True) if len(told) > 1 else told[0].reset_index(drop=True)
+        return empty.astype(dict.fromkeys(("stored_at", "expires_at", "taken_at"), TIME)).astype({"seconds": "float64"})
+    found = joined(told)
     return found.assign(
         taken_at=_by_snapshot(found, times),
         seconds=(found["expires_at"] - found["stored_at"]).dt.total_seconds(),
-        shown=shown_name(found, held["server"].nunique() > 1),
+        shown=shown_name(found, several),
     )[COLUMNS]
+
+
+def joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One under the other, words as words."""
+    for name in [name for name in (*_WORDS, "shown") if name in parts[0] and len(parts) > 1]:
+        known = list(dict.fromkeys(word for part in parts for word in part[name].cat.categories))
+        parts = [part.assign(**{name: part[name].cat.set_categories(known)}) for part in parts]
+    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0].reset_index(drop=True)
 
 
 _WORDS = ("server", "snapshot", "family", "name", "stored_from")

@@ -77,6 +77,7 @@ def server_policies(servers: pd.DataFrame, config: Mapping[str, Mapping[str, str
 def policy_table(
     held: pd.DataFrame,
     stored: pd.DataFrame,
+    history: pd.DataFrame,
     force: pd.DataFrame,
     stated: Mapping[str, tuple[Stated, ...]],
     cleanup: pd.DataFrame,
@@ -88,6 +89,7 @@ def policy_table(
     groups = {str(shown): group for shown, group in narrow.groupby("shown", observed=True)}
     lives = stored[["shown", "stored_at", "seconds"]]
     measured = {str(shown): group for shown, group in lives.groupby("shown", observed=True)}
+    since = history.groupby("shown", observed=True)["stored_at"].min() if len(history) > len(stored) else pd.Series()
     there = {str(group["family"].iloc[0]) for group in groups.values()}
     named = [(shown, str(group["family"].iloc[0]), group) for shown, group in groups.items()]
     # A saved group or a chord may never have been: only results and job records are missed where none is held.
@@ -110,7 +112,7 @@ def policy_table(
                 "stated": _stated(policy),
                 "observed": _observed(group, own),
                 "deleted_by": "; ".join(_deleted_by(family, group, _places(sample, cleanup), servers, tree)),
-                "look_back": _look_back(group, own, policy),
+                "look_back": _look_back(group, own, policy) + _archived(since.get(shown), own),
                 "deviating": _deviating(judged),
             }
         )
@@ -205,6 +207,12 @@ def _look_back(group: pd.DataFrame, stored: pd.DataFrame, policy: tuple[Stated, 
     since = f", so from {stamp(taken - pd.Timedelta(seconds=seconds))} at that snapshot" if pd.notna(taken) else ""
     of_late = f" since {stamp(now.first)}" if changed and now else since
     return f"{duration(seconds)} after it was stored{of_late}; {held}"
+
+
+def _archived(first: pd.Timestamp | None, stored: pd.DataFrame) -> str:
+    if first is None or (len(stored) and stored["stored_at"].min() <= first):
+        return ""
+    return f"; the archive has some from {stamp(first)} on"
 
 
 def _deviating(judged: pd.Series | None) -> str:
