@@ -139,7 +139,7 @@ def escaped(text: str, limit: int = LONGEST_TEXT, keep: str = "") -> Markup:
 @dataclass(frozen=True)
 class _Cell:
     text: str
-    kind: str  # n: number, t: time, w: wide text, c: an ID or a path, k: a short name, or empty
+    kind: str  # n: number, t: time, w: wide text, c: an ID or a path, k: a short name, s: a figure in words, or empty
     exact: str = ""
     names_evidence: bool = False
 
@@ -148,6 +148,8 @@ class _Cell:
 _CODE = frozenset("key task_id oldest_task sha256 path snapshot before after where".split())
 # Columns of short names, which break between words only.
 _NAMES = frozenset("family name stored_from".split())
+# `316 bytes`, `44 min 53 s`: what is no longer stays on one line.
+_SHORT_CELL = 12
 # Columns that say from which evidence a row is.
 _FROM = frozenset("source snapshot before after".split())
 
@@ -168,7 +170,9 @@ def cell(value: Any, name: str = "") -> _Cell:
     if isinstance(value, float) or type(value).__name__.startswith("float"):
         return _Cell(_number(float(value)), "n")
     text = said(value)
-    kind = "c" if name in _CODE else "w" if len(text) > 40 else "k" if name in _NAMES else ""
+    kind = (
+        "c" if name in _CODE else "w" if len(text) > 40 else "k" if name in _NAMES else "s" * (len(text) <= _SHORT_CELL)
+    )
     return _Cell(text, kind, names_evidence=name in _FROM)
 
 
@@ -231,7 +235,7 @@ def _with_unit(heading: str, name: str, schema: str) -> str:
 
 def _kind(kinds: list[str]) -> str:
     """The kind of a column, from those of its cells: numbers only if all are, wide if any is."""
-    if "n" in kinds and set(kinds) <= {"n", ""}:
+    if "n" in kinds and set(kinds) <= {"n", "s", ""}:
         return "n"
     return "w" if "w" in kinds else ""
 
