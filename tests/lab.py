@@ -42,7 +42,6 @@ class Lab:
         command = [
             sys.executable, "-m", "jupyterlab", str(folder / "start_here.ipynb"), "--no-browser", "--allow-root",
             "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}",
-            "--KernelManager.transport=ipc",
         ]  # fmt: skip
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(

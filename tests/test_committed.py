@@ -65,6 +65,12 @@ def test_one_cell_of_literal_explained_parameters(path: Path) -> None:
 
 
 @every_notebook
+def test_notebook_says_how_to_point_it_at_ones_own_case(path: Path) -> None:
+    told = ["".join(cell["source"]) for cell in _notebook(path)["cells"] if cell["cell_type"] == "markdown"]
+    assert any("your own case" in text and re.search(r"set `case` to it(s folder)?\b", text) for text in told)
+
+
+@every_notebook
 def test_notebook_holds_no_logic(path: Path) -> None:
     for cell in _code(path):
         for node in ast.walk(ast.parse("".join(cell["source"]))):

@@ -131,7 +131,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 
 def test_make_lab_opens_the_copies_at_the_one_that_says_where_to_start():
-    asked = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    asked = subprocess.run(
+        ["make", "-n", "lab", f"PYTHON={sys.executable}"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     copied, opened = asked.index("-m analysis.lab work"), asked.index("jupyter-lab work/start_here.ipynb")
     assert copied < opened
 
