@@ -121,18 +121,18 @@ def old(rows: pd.DataFrame, spans: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _catching_up(rows: pd.DataFrame, removed: pd.DataFrame, lives: pd.DataFrame) -> float:
-    """How many removals whoever removes such keys as a habit has to catch up with after a pause: as many of those
-    written since its last one as it removes of all.
+    """How many removals whoever forgets such keys as a habit has to catch up with after a pause: of those written in
+    the same time as these, as many as are forgotten else, less those that had been removed.
     """
-    one, first, last = rows.iloc[0], rows["at"].min(), rows["at"].max()
-    alike = removed.loc[removed["stream"].eq(one["stream"]) & removed["stem"].eq(one["stem"])]
-    others = alike.loc[(alike["at"] < first) | (alike["at"] > last), "at"]
-    born = lives.loc[lives["stream"].eq(one["stream"]) & lives["family"].eq(one["family"]), "start"]
-    if not len(others) or not len(born):
+    one, written = rows.iloc[0], rows["written"].loc[rows["written"].ne(NONE)]
+    if not len(written):
         return 0.0
-    before = others.loc[others < first]
-    paused = born.between(int(before.max()) if len(before) else 0, int(last))
-    return float(min(1.0, len(others) / len(born)) * int(paused.sum()))
+    alike = removed.loc[removed["stream"].eq(one["stream"]) & removed["stem"].eq(one["stem"])]
+    others = alike.loc[~alike["at"].between(rows["at"].min(), rows["at"].max()) & alike["written"].ne(NONE)]
+    born = lives.loc[lives["stream"].eq(one["stream"]) & lives["family"].eq(one["family"]), "start"]
+    habit = float((others["at"] - others["written"] < YOUNG * MICRO).sum()) / max(len(born), 1)
+    first, last = int(written.min()), int(written.max())
+    return max(0.0, habit * int(born.between(first, last).sum()) - int(others["written"].between(first, last).sum()))
 
 
 def _dense(rows: pd.DataFrame) -> bool:
@@ -393,12 +393,13 @@ def _spread(times: NDArray[np.int64]) -> float:
 
 
 def _once(told: Iterable[Pattern]) -> Iterator[Pattern]:
-    """Without what another witness tells of the same: the larger of two that overlap in time is kept."""
+    """Without what another witness tells of the same: the surer, or the larger, of two that overlap in time is kept."""
     slack, kept = pd.Timedelta(seconds=120), list[Pattern]()
     for one in sorted(told, key=lambda row: (row.strength != "shown", -(row.gone or 0))):
         same = [
             by for by in kept
-            if (by.pattern, by.server, by.families) == (one.pattern, one.server, one.families)
+            if (_KIND.get(by.pattern, by.pattern), by.server, by.families)
+            == (_KIND.get(one.pattern, one.pattern), one.server, one.families)
             and (by.db is None or one.db is None or by.db == one.db)
             and by.since is not None and one.since is not None and by.until is not None and one.until is not None
             and by.since - slack <= one.until and one.since - slack <= by.until
@@ -406,3 +407,7 @@ def _once(told: Iterable[Pattern]) -> Iterator[Pattern]:
         if not same:
             kept.append(one)
     yield from kept[:_MOST]
+
+
+# A witness that sees a part may call it otherwise.
+_KIND = dict.fromkeys(("prefix delete", "purge", "deletion burst", "gap"), "removal by name")

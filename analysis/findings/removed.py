@@ -68,13 +68,15 @@ def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
     spans = _spans(commands, stream, streams, times, ran)
     taking = words_in(commands["verb"], _TAKES) & commands["removed_by"].notna().to_numpy() & ran
     writing = words_in(commands["verb"], _WRITES) & ran & ~taking
-    named = commands.loc[taking | writing, ["keys"]]
-    label, key = keys_named(named)
+    label, key = keys_named(commands.loc[taking | writing, ["keys"]])
     place = np.flatnonzero(taking | writing)[label]
     code, names = pd.factorize(key)
     names = pd.Series(names, dtype="str")
     stem = stems(names)
     family = _families(names, stem, keys, _lists(commands, ran))
+    # What names a task, and is nothing of Celery's, is the application's own record of it (case.toml, [jobs]).
+    named = np.unique(code[commands["task_id"].notna().to_numpy(dtype=bool)[np.flatnonzero(taking | writing)[label]]])
+    family[named[family[named] == "other"]] = "job"
     db = commands["db"].to_numpy(dtype=np.int64, na_value=-1)[place]
     takes, at = taking[place], times[place]
     by = _by(commands)[place]

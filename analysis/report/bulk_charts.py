@@ -202,7 +202,8 @@ def plot_shares(
             middle = hours.seconds / 2
             if top["gone"]:
                 when = top["since"]
-                words = f"most: {'all' if top['share'] == 1 else percent(top['share'])}, {int(top['gone']):,} of {int(top['of']):,}, "
+                share = "all" if top["share"] == 1 else percent(top["share"])
+                words = f"most: {share}, {int(top['gone']):,} of {int(top['of']):,}, "
                 words += f"from {when:%H:%M}, {when.day} {when:%B}"
                 middle = ((top["since"] + (top["until"] - top["since"]) / 2) - hours.begin).total_seconds()
             above(ax, words, middle, base, hours.seconds / width)
