@@ -101,7 +101,7 @@ def command_patterns(found: Removals, commands: pd.DataFrame, known: Known) -> l
     for rows, rhythm in bursts(removed.loc[old(removed, found.spans)], found.spans, FEW):
         rhythm = max(rhythm, _catching_up(rows, removed, found.lives))
         if len(rows) >= TIMES_MORE * rhythm and _dense(rows):
-            told.append(_named(rows, rhythm, removed, held, found.spans, known))
+            told.append(_named(rows, rhythm, removed, held, found, known))
     told += _waves(found)
     return list(_once(told))
 
@@ -203,7 +203,7 @@ def _named(
     rhythm: float,
     removed: pd.DataFrame,
     held: Callable[[], Held],
-    spans: pd.DataFrame,
+    found: Removals,
     known: Known,
 ) -> Pattern:
     """The pattern of a burst of removals by clients."""
@@ -224,7 +224,8 @@ def _named(
     name = pattern_of(extent, order, (family,), witness="commands", share=share)
     of = max(gone + left, known.held.get((number if number is not None else -1, family), 0))
     large = gone >= LEAST_SHARE * of
-    removal, why = _alarming(name, whole, there, spared, removed.loc[alike.to_numpy(dtype=bool)], spans, known, family)
+    others = removed.loc[alike.to_numpy(dtype=bool)]
+    removal, why = _alarming(whole, ~spared, others, found, known)
     since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (first, last))
     clients = [str(client) for client in whole["client"].dropna().unique()]
     verbs = whole["verb"].astype("str").str.upper().value_counts().index
@@ -262,30 +263,26 @@ def _extent(labels: NDArray[np.int64], went: NDArray[np.bool_], unseen: int, gon
 
 
 def _alarming(
-    name: str,
-    whole: pd.DataFrame,
-    there: pd.DataFrame,
-    spared: NDArray[np.bool_],
-    alike: pd.DataFrame,
-    spans: pd.DataFrame,
-    known: Known,
-    family: str,
+    whole: pd.DataFrame, went: NDArray[np.bool_], alike: pd.DataFrame, found: Removals, known: Known
 ) -> tuple[bool, str]:
     """Whether a burst took what should have stayed, and what to say of it: results have an expiry of their own; what
-    else there is may be removed by a clean-up, once it is old.
+    else there is may be removed by a clean-up, once it is old. ``went``: which of those that the stream shows to have
+    been there; ``alike``: all removals of that kind.
     """
+    stream, family = whole["stream"].iloc[0], str(whole["family"].iloc[0])
+    begin = int(found.spans.set_index("stream").loc[stream, "begin"])
     if family in _OWN:
-        return True, ""
-    begin = int(spans.set_index("stream").loc[whole["stream"].iloc[0], "begin"])
+        lives = found.lives.loc[found.lives["stream"].eq(stream) & found.lives["family"].eq(family), "start"]
+        at_once = whole.groupby("label")["key"].size().max() >= FEW
+        if at_once or (lives > begin).any():
+            return True, ""
+        return False, "; the witness shows none of them written, so they may have been forgotten once they were read"
     ages = _ages(whole, known, begin)
     seen = ages.notna().to_numpy()
-    newest_too = int((~spared).sum()) >= FEW and nearly_all(int((~spared).sum()), int(spared.sum()))
+    newest_too = int(went.sum()) >= FEW and nearly_all(int(went.sum()), int((~went).sum()))
     if family not in _RECORDS:
         many = len(whole) >= FEW_OTHER and newest_too
-        return (
-            many,
-            "" if many else "; what such keys are for is not known, so that they should have stayed is not said",
-        )
+        return many, "" if many else "; whether such keys should have stayed is not known"
     usual = _usual_age(whole, alike, known, begin)
     if usual is None:
         young = newest_too and bool((ages[seen] < YOUNG).any())

@@ -67,7 +67,7 @@ def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
     times, known = _times(commands, stream, len(streams))
     spans = _spans(commands, stream, streams, times, ran)
     taking = words_in(commands["verb"], _TAKES) & commands["removed_by"].notna().to_numpy() & ran
-    writing = words_in(commands["verb"], _WRITES) & ran & ~taking
+    writing = (words_in(commands["verb"], _WRITES) | _expiries(commands)) & ran & ~taking
     label, key = keys_named(commands.loc[taking | writing, ["keys"]])
     place = np.flatnonzero(taking | writing)[label]
     code, names = pd.factorize(key)
@@ -110,6 +110,12 @@ def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
     )
     kept = ~lives["family"].isin(PASSING)
     return Removals(found, spans, lives.loc[kept].drop(columns="row").reset_index(drop=True))
+
+
+def _expiries(commands: pd.DataFrame) -> Flags:
+    """Notifications that a key was given an expiry: of SETEX often the only ones that were recorded."""
+    told: Flags = commands["witness"].eq("keyspace log").to_numpy(dtype=bool)
+    return told & words_in(commands["verb"], ("EXPIRE", "PEXPIRE"))
 
 
 def _spans(
