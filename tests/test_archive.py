@@ -7,10 +7,12 @@ import os
 import pickle
 import shutil
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import celery
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +26,7 @@ from analysis.errors import Unusable
 from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.findings.bulk import looks
 from analysis.report.show import SWITCH
+from tests.conftest import StartRedis, StartWorker
 from tests.evidence.rdb_writer import Rdb, length, string
 from tests.test_cli import run
 
@@ -528,3 +531,42 @@ def test_show_values_is_what_the_verb_means_by_whole(folder, monkeypatch):
     monkeypatch.setenv(SWITCH, "1")
     assert run("archive", folder).stdout.count("Secrets") == 1
     assert run("archive", folder, "--show-values").stdout.startswith("Kept 1 job record")
+
+
+# On a real server
+
+APP = """
+from celery import Celery
+app = Celery("app", broker="{broker}", backend="{backend}")
+app.conf.update(result_expires=3, result_extended=True, timezone="UTC", enable_utc=True)
+
+@app.task(name="shop.total")
+def total(numbers, token=None):
+    return {{"total": sum(numbers), "token": token}}
+"""
+
+
+def test_a_real_result_outlasts_its_ttl(start_redis: StartRedis, start_worker: StartWorker, tmp_path: Path) -> None:
+    server = start_redis()
+    worker = start_worker(APP.format(broker=server.url(1), backend=server.url(2)), env={"TZ": "UTC"})
+    app = celery.Celery("client", broker=server.url(1), set_as_current=False)
+    sent = app.send_task("shop.total", [[1, 2, 39]], {"token": SECRET})
+    app.close()
+    assert worker.wait_for(f"[{sent.id}] succeeded")
+    (tmp_path / "dump.rdb").write_bytes(server.save().read_bytes())
+    assert kept(tmp_path).results == 1
+    deadline = time.monotonic() + 20
+    while server.client(2).dbsize() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1.1)  # a snapshot's time is a whole second: that of the expiry must be over
+    (tmp_path / "dump.rdb").write_bytes(server.save().read_bytes())
+    assert kept(tmp_path).results == 0
+    look = analysis.look_into(analysis.open_case(tmp_path), sent.id)
+    result = look.verdict.records["result"]
+    assert (result.status, result.cause) == ("absent", "natural_expiry") and result.confidence > 0.9
+    assert look.verdict.unexpected_loss is False
+    [copy] = look.recovered["result"]
+    assert copy.content["result"] == {"total": 42, "token": "[redacted]"}
+    assert copy.content["kwargs"] == {"token": "[redacted]"} and copy.source["seen_in"] == "dump.rdb"
+    written = b"".join(path.read_bytes() for path in (tmp_path / "archive").iterdir())
+    assert SECRET.encode() not in written
