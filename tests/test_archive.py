@@ -25,6 +25,7 @@ from analysis.celery.archive import SCHEMA
 from analysis.errors import Unusable
 from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.findings.bulk import looks
+from analysis.findings.overview.hours import KEPT
 from analysis.report.show import SWITCH
 from tests.conftest import StartRedis, StartWorker
 from tests.evidence.rdb_writer import Rdb, length, string
@@ -480,6 +481,22 @@ def test_what_a_snapshot_holds_still_is_not_counted_as_kept_again(folder):
     (folder / "one.rdb").write_bytes(_many(600, START, START + 110))
     found = analysis.find_ttl(analysis.open_case(folder))
     assert found.kept.empty and found.force["keys"].tolist() == [6] and found.changes.empty
+
+
+@pytest.mark.parametrize("find", [analysis.find_overview, analysis.find_bulk], ids=["overview", "bulk"])
+def test_no_kept_record_is_counted_as_held(folder, find):
+    kept(folder)
+    _gone(folder, START + 300)
+    with_archive = find(analysis.open_case(folder)).numbers
+    shutil.rmtree(folder / "archive")
+    alone = find(analysis.open_case(folder)).numbers
+    assert set(with_archive) == set(alone) and len(alone) > 3
+    for name, frame in alone.items():
+        told = with_archive[name]
+        if "what" in told:
+            # The overview counts them in a row of their own.
+            told = told.loc[told["what"].ne(KEPT)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(told, frame, obj=name)
 
 
 # The command
