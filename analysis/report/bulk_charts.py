@@ -306,7 +306,7 @@ def _cells(table: pd.DataFrame, hours: _Hours) -> pd.DataFrame:
         return table[["since", "until", "gone", "of", "share"]].sort_values("since")
     step = pd.Timedelta(hours=hours.each)
     place = (table["since"] - hours.begin) // step
-    found = table.groupby(place).agg(
+    found = table.groupby(place.to_numpy()).agg(
         since=("since", "min"), until=("until", "max"), gone=("gone", "sum"), of=("of", "max")
     )
     # Who went in an hour before was there too.
