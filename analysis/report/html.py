@@ -147,7 +147,7 @@ class _Cell:
 # Columns whose text is a name to a machine: set in one width.
 _CODE = frozenset("key task_id oldest_task sha256 path snapshot before after where".split())
 # Columns of short names, which break between words only.
-_NAMES = frozenset("family name stored_from".split())
+_NAMES = frozenset("family name status stored_from".split())
 # `316 bytes`, `44 min 53 s`: what is no longer stays on one line.
 _SHORT_CELL = 12
 # Columns that say from which evidence a row is.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.findings.ttl import TtlFindings
-from analysis.findings.ttl.endless import MOST_ENDLESS
 from analysis.findings.ttl.force import RENEWED, SAME, lived
 from analysis.findings.ttl.forecast import BEYOND, IN_MEMORY, over_families
 from analysis.findings.ttl.policies import HEADINGS
@@ -26,7 +25,7 @@ METHOD = (
     f"asked of the ages by Kolmogorov and Smirnov's test, and denied from a distance of {UNEVEN:g} on.",
 )
 _MOST_HOURS = 48
-_MOST_DEVIATIONS = 20
+_MOST_LISTED = 20
 _LONGEST_LINE = 2_000
 # In one table they would be wider than a page.
 _KEPT, _ENDS = ("family", "what", "keys", "stated", "observed", "deviating"), ("family", "deleted_by", "look_back")
@@ -126,17 +125,17 @@ def _deviating(found: TtlFindings) -> Html:
     off = int(whole["outlive"].sum() + whole["short"].sum())
     if not off:
         return sentence("No key whose life is measured outlives its policy or falls short of it." if len(whole) else "")
-    few = found.deviations.groupby("family", sort=False).head(_MOST_DEVIATIONS)
+    few = found.deviations.groupby("family", sort=False).head(_MOST_LISTED)
     rows = _durations(few, "seconds", "policy")
     gaps = [None if pd.isna(value) else f"{'+' if value > 0 else '−'}{duration(value)}" for value in few["off"]]
-    rows = rows.assign(off=gaps, key=[f"db{db}:{key}" for db, key in zip(few["db"], few["key"], strict=True)])
+    rows = rows.assign(off=gaps, key=_whole_keys(few))
     columns = {
         "family": "Family", "key": "Key", "stored_at": "Stored", "expires_at": "Expires", "seconds": "Lives",
         "off": "Off by",
     }  # fmt: skip
     if few["says"].str.contains(RENEWED, regex=False).any():
         columns["says"] = "So it"
-    listed_here = f", of which at most {_MOST_DEVIATIONS} of a family are listed, the farthest off first"
+    listed_here = f", of which at most {_MOST_LISTED} of a family are listed, the farthest off first"
     return together(
         sentence(
             f"{count(off, 'key does', 'keys do')} not live as the policy says{listed_here if off > len(few) else ''}."
@@ -153,15 +152,17 @@ def endless(found: TtlFindings) -> Html:
         f"{count(row.keys, f'{said(row.family, 80)} key')} ({said(row.why, 200)})"
         for row in found.endless_counts.itertuples()
     ]
-    more = int(found.endless_counts["keys"].sum()) - len(found.endless)
-    rows = found.endless.assign(db=_databases(found.endless))
-    columns = {"family": "Family", "db": "Database", "key": "Key", "status": "Status", "why": "Should have one, for"}
+    few = found.endless.groupby(["family", "why"], sort=False).head(_MOST_LISTED)
+    rows = few.assign(key=_whole_keys(few))
+    more = int(found.endless_counts["keys"].sum()) - len(few)
+    columns = {"family": "Family", "key": "Key", "status": "Status", "why": "Should have one, for"}
     if not rows["status"].notna().any():
         del columns["status"]
-    return together(
+    return _from(
+        found,
         sentence(f"{listed(counted, most=6)}.", "finding"),
-        table(rows, label="Keys without a TTL that should have one", columns=columns),
-        *([sentence(f"At most {MOST_ENDLESS:,} are listed: {more:,} more are not.", "quiet")] if more else []),
+        table(rows, label="Keys without a TTL that should have one", columns=columns, folds=len(rows) > 3),
+        *([sentence(f"At most {_MOST_LISTED} of a kind are listed: {more:,} more are not.", "quiet")] if more else []),
     )
 
 
@@ -240,8 +241,8 @@ def _percent(share: float, places: int = 0) -> str:
     return f"{share * 100:.{places}f} %"
 
 
-def _databases(rows: pd.DataFrame) -> list[str]:
-    return ["DB " + str(db) for db in rows["db"]]
+def _whole_keys(rows: pd.DataFrame) -> list[str]:
+    return [f"db{db}:{key}" for db, key in zip(rows["db"], rows["key"], strict=True)]
 
 
 def _durations(rows: pd.DataFrame, *names: str) -> pd.DataFrame:

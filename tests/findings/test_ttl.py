@@ -293,6 +293,16 @@ def test_where_writing_was_not_even_for_a_lifetime_the_estimate_says_that_it_doe
     assert shares.loc["app.live_600", "says"].startswith("borne out")
 
 
+@pytest.mark.parametrize("life", [60, 7200])
+def test_the_interval_of_what_is_written_is_the_exact_one_of_statsmodels(life):
+    from statsmodels.stats.rates import confint_poisson
+
+    rows = simulated(0.01, life, DAY, 5)
+    [told] = written_shares(rows).itertuples()
+    low, high = confint_poisson(len(rows), life / 3600, method="exact-c")
+    assert (told.low, told.high) == pytest.approx((low, high), rel=1e-9)
+
+
 def test_few_keys_do_not_show_whether_writing_was_even():
     assert "too few" in written_shares(simulated(0.01, 600, DAY, 1))["says"].iloc[0]
 

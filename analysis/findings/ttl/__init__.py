@@ -74,6 +74,7 @@ class TtlFindings(ShowsItself):
             "changes": self.changes,
             "deviations": self.deviations,
             "endless": self.endless_counts,
+            "endless_keys": self.endless,
             "forecast": self.forecast.hours,
             "not_in_forecast": self.forecast.apart,
             "written": self.written,
