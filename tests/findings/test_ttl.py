@@ -145,7 +145,7 @@ def test_without_a_stated_policy_the_common_life_is_the_measure_and_no_life_in_c
 def test_a_key_counts_for_one_policy_only():
     rows = [stored(n, life=DAY + n % 4) for n in range(40)]
     found = found_in(rows)
-    assert found.force["lives"].iloc[0].startswith("1 d (30)")
+    assert found.force["lives"].iloc[0] == "1 d (30) and 1 d (10)"
 
 
 def test_what_is_stated_as_kept_for_ever_and_has_a_ttl_falls_short():
