@@ -1,4 +1,4 @@
-"""Simulated cases are what they say they are: each witness is read whole, and shows what was planted."""
+"""Simulated cases are what they say they are, and bulk removal is seen where it was planted, and only there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 import analysis
 from analysis.case import Case
+from tests.benchmarks.planted import Asked, ask
 from tests.planted.draw import WITNESSES, Drawn, draw
 from tests.planted.plant import PLANTS
 from tests.planted.system import HOUR
@@ -64,3 +65,31 @@ def test_a_stampede_takes_nothing_before_it_is_due(tmp_path: Path) -> None:
     assert drawn.truth is not None
     named = {key: row.removed_by for row in case.commands.itertuples() for key in row.keys if pd.notna(row.removed_by)}
     assert {named[key] for key in drawn.truth.keys} == {"expiry"}
+
+
+TOLD = [
+    ("flush database", 1.0, "append-only file"),
+    ("flush all", 1.0, "two snapshots"),
+    ("delete by pattern", 0.2, "MONITOR"),
+    ("delete by pattern", 0.6, "two snapshots"),
+    ("evict any", 0.2, "notifications"),
+    ("burst of deletes", 50, "append-only file"),
+]
+
+
+@pytest.mark.parametrize(("kind", "effect", "witness"), TOLD)
+def test_a_planted_removal_is_told_by_a_right_name(kind: str, effect: float, witness: str) -> None:
+    answer = ask(Asked(7, witness, kind, effect, size=300))
+    assert answer.drawn.visible >= 20
+    assert answer.alarm and answer.named, answer.rows
+
+
+def test_a_planted_stampede_is_called_one_and_no_loss() -> None:
+    answer = ask(Asked(4, "append-only file", "stampede", 20, size=300))
+    assert answer.named and not answer.loud, answer.rows
+
+
+def test_quiet_cases_raise_no_alarm() -> None:
+    answers = [ask(Asked(seed, size=200)) for seed in range(70, 80)]
+    assert not [answer.rows for answer in answers if answer.loud]
+    assert len({answer.drawn.witness for answer in answers}) > 5

@@ -50,7 +50,8 @@ class Asked:
 @dataclass(frozen=True)
 class Answer:
     """What was said: ``alarm``: that keys were removed before they were due, at the time of the plant if there is one;
-    ``named``: under a right name; ``rows``: the alarms, or all that was said of a plant; ``loud``: alarms anywhere.
+    ``named``: a pattern of a right name at that time, whether held for a loss or not; ``rows``: the alarms, or all that
+    was said of a plant; ``loud``: alarms anywhere.
     """
 
     asked: Asked
@@ -79,8 +80,7 @@ def ask(asked: Asked) -> Answer:
             patterns["until"].isna() | (patterns["until"] >= at - _BEFORE)
         )
         near = alarms.loc[close.loc[alarms.index]]
-        told = near if drawn.truth.loss else patterns.loc[close]
-        right = bool(told["pattern"].isin(drawn.truth.names).any())
+        right = bool(patterns.loc[close, "pattern"].isin(drawn.truth.names).any())
     said = alarms if drawn.truth is None else patterns
     columns = (
         "pattern",
@@ -119,11 +119,11 @@ def answers(asked: list[Asked], processes: int) -> Iterator[Answer]:
     began, done = time.monotonic(), 0
     # Both builds read alike, and the compiled one sooner.
     os.environ[SWITCH] = "compiled"
-    with ProcessPoolExecutor(processes, initializer=os.nice, initargs=(10,)) as pool:
+    with ProcessPoolExecutor(processes) as pool:
         for answer in pool.map(ask, asked, chunksize=4):
             yield answer
             done += 1
-            if done % 100 == 0:
+            if done % 50 == 0:
                 print(f"{done} of {len(asked)} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 

@@ -15,7 +15,7 @@ from tests.planted.papers import application_log, case_toml, config, info, stamp
 from tests.planted.plant import PLANTS, Truth
 from tests.planted.snapshots import snapshot
 from tests.planted.streams import append_only, monitored, notified
-from tests.planted.system import DAY, MINUTE, SECOND, Dice, System, draw_system
+from tests.planted.system import DAY, MINUTE, NEVER, SECOND, Dice, System, draw_system
 from tests.planted.work import World, let_work
 
 WITNESSES: dict[str, float] = {
@@ -102,7 +102,7 @@ def draw(
 
 def _visible(world: World, truth: Truth, witness: str, since: int) -> int:
     """Commands tell of each key. Of two states, or of a log and a state, only those tell that were there at the first
-    and would be at the last.
+    and would be at the last; and where all or the oldest went of what has no TTL, nothing tells it from a cleanup.
     """
     if not truth.loss or not (witness.endswith("snapshots") or witness.endswith("a snapshot")):
         return truth.gone
@@ -113,6 +113,8 @@ def _visible(world: World, truth: Truth, witness: str, since: int) -> int:
         there = taken["begun"].lt(since)
     else:
         there = taken["begun"].gt(0)
+    if truth.effect == 1 or truth.kind == "delete by age":
+        there &= taken["expires"].lt(NEVER)
     return int((there & taken["expires"].gt(world.system.end)).sum())
 
 
