@@ -67,6 +67,16 @@ class SurvivalFindings(ShowsItself):
     ends: pd.DataFrame
     grounds: tuple[str, ...]
 
+    @property
+    def numbers(self) -> dict[str, pd.DataFrame]:
+        """The frames behind the charts, by the names they have in the notebook's JSON."""
+        return {
+            "share_gone": self.shares,
+            "share_gone_by_age": self.bands,
+            "removed_by_age": self.curves,
+            "lives_ended": self.ends,
+        }
+
 
 def survival_findings(
     keys: pd.DataFrame,
