@@ -77,6 +77,7 @@ def test_what_was_due_rewritten_renewed_or_moved_is_neither_gone_nor_kept():
         key("a.rdb", "moved", 7),
         key("a.rdb", "celery", 8, None, family="queue"),
         key("a.rdb", "_kombu.binding.celery", 9, None, family="binding"),
+        key("a.rdb", "due in that second, still in the file", 10, 100.5),
         key("b.rdb", "kept", 2),
     ]
     changes = [
@@ -92,9 +93,10 @@ def test_what_was_due_rewritten_renewed_or_moved_is_neither_gone_nor_kept():
     told = fates(keys, changes)
     assert list(told["fate"]) == [
         "kept", "kept", "gone", "due", "due, still held", "rewritten", "renewed", "moved",
+        "due, still held",
     ]  # fmt: skip
     counted = share_gone(told, bands=False).iloc[0]
-    assert (counted["held"], counted["watched"], counted["gone"]) == (8, 3, 1)
+    assert (counted["held"], counted["watched"], counted["gone"]) == (9, 3, 1)
     interval = binomtest(1, 3).proportion_ci(0.95, method="exact")
     assert (counted["low"], counted["high"]) == (interval.low, interval.high)
 
@@ -324,6 +326,28 @@ def test_a_flush_takes_what_was_written_before_it_in_its_own_database():
         until=100,
     )
     assert told(found) == [("result", 0, 10, REMOVED), ("result", 0, 40, REMOVED), ("result", 0, 60, REMOVED)]
+
+
+def test_a_part_written_after_a_flush_is_a_key_made_anew():
+    rows = [command(10, "HSET", "job:1"), command(50, "FLUSHDB", by="client"), command(60, "HSET", "job:1")]
+    assert told(watched(*rows, base=[], until=100)) == [("other", 0, 40, REMOVED), ("other", 0, 40, WATCHED)]
+
+
+def test_where_the_age_at_removal_is_not_known_the_interval_holds_those_of_both_ends():
+    rng = np.random.default_rng(13)
+    entry = rng.uniform(0, 100, 400)
+    rows = pd.DataFrame({"entry": entry, "age": entry + 50, "end": np.where(rng.random(400) < 0.1, REMOVED, WATCHED)})
+    curve = incidence_within(rows)
+    assert curve is not None
+    window = (curve.since, curve.until)
+    early = incidence(rows.assign(age=np.where(rows["end"].eq(REMOVED), entry + 1e-6, entry + 50)), window)
+    late = incidence(rows, window)
+    assert early is not None and late is not None
+    for age in (40.0, 80.0, 120.0):
+        points = [one.points.loc[one.points["age"].le(age)].iloc[-1] for one in (early, curve, late)]
+        assert points[0]["removed"] > points[1]["removed"] > points[2]["removed"]
+        assert points[1]["high"] == pytest.approx(points[0]["high"], rel=0.05)
+        assert points[1]["low"] == pytest.approx(points[2]["low"], rel=0.05)
 
 
 def test_keys_of_the_base_count_from_the_age_they_had_and_those_of_unknown_age_do_not():
