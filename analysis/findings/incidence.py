@@ -82,10 +82,16 @@ def incidence(lives: pd.DataFrame, window: tuple[float, float] | None = None) ->
 def incidence_within(lives: pd.DataFrame) -> Incidence | None:
     """``incidence`` where a key that was removed was so at some age between its ``entry`` and its ``age``, not known
     which: the curve takes the middle, and its interval holds those of the earliest and of the latest.
+
+    Of ages younger than the widest such gap, and older than the last at which a key came under watch, only some of the
+    keys that a gap covers were seen: there the curve does not reach. None where nothing is left between.
     """
     entry, age = (lives[name].to_numpy(dtype=np.float64) for name in ("entry", "age"))
     window, removed = _watched_ages(entry, age), lives["end"].eq(REMOVED).to_numpy(dtype=bool)
     if window is None:
+        return None
+    window = window[0] + float((age - entry).max()), min(window[1], float(entry.max()))
+    if window[0] >= window[1]:
         return None
     early, middle, late = (
         incidence(lives.assign(age=np.where(removed, entry + np.maximum(part * (age - entry), LEAST), age)), window)
@@ -94,10 +100,9 @@ def incidence_within(lives: pd.DataFrame) -> Incidence | None:
     if early is None or middle is None or late is None:
         return None
     ages = middle.points["age"].to_numpy()
-    low, high = _at(late, ages)["low"].to_numpy(), _at(early, ages)["high"].to_numpy()
-    points = middle.points.assign(
-        low=np.minimum(middle.points["low"], low), high=np.maximum(middle.points["high"], high)
-    )
+    ends = [middle.points, *(_at(curve, ages).reset_index(drop=True) for curve in (early, late))]
+    low, high = (np.stack([rows[name] for rows in ends]) for name in ("low", "high"))
+    points = middle.points.assign(low=low.min(axis=0), high=high.max(axis=0))
     return Incidence(*window, points)
 
 

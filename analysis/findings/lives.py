@@ -319,7 +319,8 @@ def _families(told: pd.DataFrame, begin: Times, known: pd.DataFrame) -> NDArray[
     tasked = np.isin(codes, told.loc[told["tasked"], "code"].unique())
     names = told.drop_duplicates("code").set_index("code")["key"].reindex(codes)
     by_stem = _by_stem(known)
-    found = np.array([by_stem.get(stem, "other") for stem in stems(names)], object)
+    of, begun = pd.factorize(stems(names))
+    found = np.array([by_stem.get(str(stem), "other") for stem in begun], object)[of]
     found[tasked] = "job"
     group = names.str.contains(GROUP_META, regex=False).to_numpy(dtype=bool)
     found[group] = "group_result"

@@ -212,6 +212,7 @@ def _ends_told(ends: pd.DataFrame) -> list[str]:
         worst = drawn.sort_values("share").iloc[-1]
         share = f"{share_words(worst['share'])} (95 % interval {_between(worst['low'], worst['high'])})"
         what, age = kind(worst["family"], 2, counted=False), duration(worst["until"])
+        what += f" older than {duration(worst['since'])}" if worst["since"] else ""
         so_long = ", if their TTL lets them live so long" if worst["source"] == SNAPSHOTS else ""
         said.append(f"So {share} of {what} are removed early by the age of {age}{so_long}.")
     return said
@@ -269,14 +270,14 @@ def _sighted(server: str, snapshots: int, widest: float) -> str:
         f"From {snapshots} snapshots{where}, of keys whose time of storing is measured. Between each two of them a key "
         "is one life, and counts only if it was not yet due at the second: the curve is of keys that their TTL lets "
         f"live so long. One that is gone went somewhere within up to {duration(widest)}: the curve takes the middle of "
-        "that, its interval reaches to both ends. What was written and removed between two snapshots was never seen. "
-        f"{_ALONE}"
+        "that, its interval reaches to both ends, and of younger keys it tells nothing. What was written and removed "
+        f"between two snapshots was never seen. {_ALONE}"
     )
 
 
 def _too_few(own: list[_Curve]) -> list[str]:
-    few = [kind(one.family, len(one.lives)) for one in own if one.found is None]
-    return [f"Too few for a curve, never {FEWEST} under watch at one age: {listed(few, most=6)}."] if few else []
+    few = listed([kind(one.family, len(one.lives)) for one in own if one.found is None], most=6)
+    return [f"Too few at one age for a curve, or watched for too short a time: {few}."] if few else []
 
 
 _PAIR = ["server", "before", "after", "since", "until"]

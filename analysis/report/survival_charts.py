@@ -51,7 +51,7 @@ def plot_share_gone(bands: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     pair = most_gone(bands)
     rows = pair.loc[pair["watched"].gt(0)] if len(pair) else pair
     if not len(rows):
-        return nothing("There are no two snapshots to compare, or no key that was not yet due at the second.", ax)
+        return nothing("There is no share to draw: no key was watched from one snapshot to the next.", ax)
     left_out = max(0, len(rows) - MOST_ROWS)
     if left_out:
         rows = rows.loc[rows["watched"].nlargest(MOST_ROWS).index].sort_index()
@@ -109,7 +109,7 @@ def plot_removed_by_age(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes
     of 95 % (``SurvivalFindings.curves``). Without a curve, a sentence.
     """
     if not len(curves):
-        return nothing("No curve can be had: the text above says what it takes.", ax)
+        return nothing("There is no curve to draw.", ax)
     groups = [(names, rows) for names, rows in curves.groupby(["server", "source", "family"], sort=False)]
     groups.sort(key=lambda one: -float(one[1]["removed"].iloc[-1]))
     left_out, groups = max(0, len(groups) - MOST_CURVES), groups[:MOST_CURVES]

@@ -109,9 +109,9 @@ def million_commands(number: int) -> str:
 
 def main() -> None:
     work: tuple[tuple[str, Callable[[int], str], int], ...] = (
-        ("share gone between two snapshots", shares, 1000),
-        ("curve from commands", recordings, 500),
-        ("curve from four snapshots", snapshots, 300),
+        ("share gone between two snapshots", shares, 400),
+        ("curve from commands", recordings, 200),
+        ("curve from four snapshots", snapshots, 100),
         ("time", million_keys, 1_000_000),
         ("time", million_commands, 1_000_000),
     )

@@ -54,12 +54,12 @@ def test_without_numbers_there_is_a_sentence(nothing):
     ):
         assert isinstance(ax, ShownAxes) and ax.sentence
         assert isinstance(show(ax), Html)
-    assert "no two snapshots of one server" in survival_page.share_gone(nothing).text
+    assert "two dated snapshots of one server" in survival_page.share_gone(nothing).text
     assert "No curve can be had" in survival_page.removed_by_age(nothing).text
 
 
 def test_the_tables_hold_every_number_of_the_charts(planted):
-    text = survival_page.share_gone_by_age(planted).text
+    text = survival_page.share_gone(planted).text
     for row in planted.bands.loc[planted.bands["watched"].gt(0)].tail(3).itertuples():
         assert row.band in text
     ends = survival_page.removed_by_age(planted).text
