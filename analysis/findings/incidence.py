@@ -102,7 +102,8 @@ def incidence_within(lives: pd.DataFrame) -> Incidence | None:
     ages = middle.points["age"].to_numpy()
     ends = [middle.points, *(_at(curve, ages).reset_index(drop=True) for curve in (early, late))]
     low, high = (np.stack([rows[name] for rows in ends]) for name in ("low", "high"))
-    points = middle.points.assign(low=low.min(axis=0), high=high.max(axis=0))
+    # Keys leave these lives before they are due: how many expire is not among what they tell.
+    points = middle.points.assign(low=low.min(axis=0), high=high.max(axis=0), expired=np.nan)
     return Incidence(*window, points)
 
 

@@ -50,7 +50,7 @@ class _Curve:
 
 @dataclass(frozen=True, repr=False)
 class SurvivalFindings(ShowsItself):
-    """What is known of keys that went before their expiry.
+    """What is known of keys that went before their expiry: ``headline`` of snapshots, ``by_age`` of lives watched.
 
     ``shares`` and ``bands``: ``share_gone.share_gone`` of each pair of snapshots, by family, and by family and age,
     with columns server, before, after, since, until in front. ``curves``: ``Incidence.points`` with server, source and
@@ -60,6 +60,7 @@ class SurvivalFindings(ShowsItself):
     """
 
     headline: str
+    by_age: str
     shares: pd.DataFrame
     bands: pd.DataFrame
     notes: tuple[str, ...]
@@ -124,15 +125,16 @@ def survival_findings(
         for one in curves
         if one.found is not None
     ]
-    ends = pd.DataFrame([_end(one) for one in curves], columns=_ENDS)
+    ends = pd.DataFrame([_end(one) for one in curves], columns=_ENDS).astype({EXPIRED: "Int64"})
     return SurvivalFindings(
-        _headline(table, ends),
+        _shares_told(table),
+        _ends_told(ends),
         table,
         pd.concat(bands, ignore_index=True) if bands else pd.DataFrame(columns=[*_PAIR, "family"]),
         (*([_UNSEEN, _ALONE] if len(table) else []), *not_compared(shots)),
         pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=_CURVE),
         ends,
-        tuple([*grounds, *reasons] if points else [*grounds, *reasons, _NO_CURVE]),
+        (*grounds, *reasons, *([_NO_CURVE] if len(ends) and not points else [])),
     )
 
 
@@ -178,6 +180,8 @@ def _end(one: _Curve) -> dict[str, Any]:
         "late": int(one.lives["entry"].gt(0).sum()),
         **{name: int(ends.get(name, 0)) for name in (REMOVED, EXPIRED, WATCHED)},
     }
+    if one.source == SNAPSHOTS:
+        told[EXPIRED] = None  # what was due is not among these lives
     if one.found is None:
         return told
     last = one.found.points.iloc[-1]
@@ -185,7 +189,7 @@ def _end(one: _Curve) -> dict[str, Any]:
     return {**told, "since": one.found.since, "until": one.found.until, **shares}
 
 
-def _headline(shares: pd.DataFrame, ends: pd.DataFrame) -> str:
+def _shares_told(shares: pd.DataFrame) -> str:
     said = []
     if len(shares):
         rows = most_gone(shares)
@@ -195,15 +199,15 @@ def _headline(shares: pd.DataFrame, ends: pd.DataFrame) -> str:
             said.append(f"Of {count(pairs, 'pair')} of snapshots, {most}.")
     else:
         said.append(_NO_PAIR)
-    if len(ends):
-        said += _ends_told(ends)
     return " ".join(said)
 
 
-def _ends_told(ends: pd.DataFrame) -> list[str]:
+def _ends_told(ends: pd.DataFrame) -> str:
+    if not len(ends):
+        return _NO_CURVE
     watched, cut = count(int(ends["lives"].sum()), "life", "lives"), int(ends[REMOVED].sum())
     if not cut:
-        return [f"Of {watched} under watch, none was cut short by a removal before its expiry."]
+        return f"Of {watched} under watch, none was cut short by a removal before its expiry."
     removed = ends.loc[ends[REMOVED].gt(0)].sort_values(REMOVED, ascending=False)
     of_each = [f"{row.removed:,} of {kind(row.family, row.lives)}" for row in removed.itertuples(index=False)]
     said = [f"Of {watched} under watch, {cut:,} {'was' if cut == 1 else 'were'} cut short by a removal before "
@@ -215,7 +219,7 @@ def _ends_told(ends: pd.DataFrame) -> list[str]:
         what += f" older than {duration(worst['since'])}" if worst["since"] else ""
         so_long = ", if their TTL lets them live so long" if worst["source"] == SNAPSHOTS else ""
         said.append(f"So {share} of {what} are removed early by the age of {age}{so_long}.")
-    return said
+    return " ".join(said)
 
 
 def _between(low: float, high: float) -> str:

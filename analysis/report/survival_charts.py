@@ -39,8 +39,9 @@ _SCALES = (0.0004, 0.001, 0.002, 0.004, 0.01, 0.02, 0.04, 0.1, 0.2, 0.4, 1.0)
 # Ages with a name, in seconds.
 _AGES = (
     (0.001, "1 ms"), (0.01, "10 ms"), (0.1, "0.1 s"), (1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"),
-    (3600, "1 h"), (6 * 3600, "6 h"), (86400, "1 day"), (7 * 86400, "7 days"), (30 * 86400, "30 days"),
-    (365 * 86400, "1 year"), (3650 * 86400, "10 years"),
+    (3600, "1 h"), (3 * 3600, "3 h"), (6 * 3600, "6 h"), (12 * 3600, "12 h"), (86400, "1 day"), (2 * 86400, "2 days"),
+    (4 * 86400, "4 days"), (7 * 86400, "7 days"), (14 * 86400, "14 days"), (30 * 86400, "30 days"),
+    (90 * 86400, "90 days"), (365 * 86400, "1 year"), (3650 * 86400, "10 years"),
 )  # fmt: skip
 
 
@@ -116,7 +117,9 @@ def plot_removed_by_age(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes
     height = len(groups) * (_CURVE + _GAP)
     ages = curves.loc[curves["age"].gt(0), "age"]
     last = float(ages.max())
-    first = max(min(float(ages.min()), last / 10), last / 1e6, 0.001)
+    # A curve that begins with the writing has no first age on a scale of logarithms.
+    begins = min(float(ages.min()), last / 10) if curves["age"].eq(0).any() else float(ages.min())
+    first = max(begins, last / 1e6, 0.001)
     told = []
     with style():
         ax, width = _axes(ax, height, 2.8 * _LINE + (_LINE if left_out else 0))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.findings.incidence import FEWEST
 from analysis.findings.share_gone import DUE, DUE_HELD, GONE, LEFT, MOVED, RENEWED, REWRITTEN
 from analysis.findings.survival import SurvivalFindings, most_gone, share_words
 from analysis.findings.words import duration
@@ -29,6 +30,12 @@ _APART = {
     RENEWED: "Renewed",
     MOVED: "Elsewhere",
 }
+METHOD = (
+    "The share gone is of keys that had no expiry, or one after the second snapshot; its interval is the exact one "
+    "of a binomial share (Clopper and Pearson). Removal by age is the cumulative incidence of Aalen and Johansen, with "
+    "expiry as a competing end and keys entering at the age from which they were watched; its interval is on the scale "
+    f"of log(-log). It is told where at least {FEWEST} keys of an age were under watch.",
+)
 _TAKES = (
     "It takes two dated snapshots of one server, the later one read to its end, and keys that were not yet due at that."
 )
@@ -44,8 +51,12 @@ def share_gone(found: SurvivalFindings) -> Html:
     bands = most_gone(found.bands)
     bands = _told(bands.assign(band=bands["band"].where(bands["by"].ne(LEFT), bands["band"] + " left")))
     shares = _told(found.shares)
-    server = {"server": "Server"} if shares["server"].nunique() > 1 else {}
-    of_pairs = {**server, "since": "From", "until": "To", "family": "Family", **_counts(shares)}
+    several = shares[["server", "before", "after"]].drop_duplicates()
+    server = {"server": "Server"} if several["server"].nunique() > 1 else {}
+    times = {"since": "From", "until": "To"} if len(several) > 1 else {}
+    of_pairs = {**server, **times, "family": "Family", **_counts(shares)}
+    if times:  # or the table would be wider than the page
+        del of_pairs["held"]
     parts = [
         table(
             bands,
@@ -59,9 +70,9 @@ def share_gone(found: SurvivalFindings) -> Html:
 
 def removed_by_age(found: SurvivalFindings) -> Html:
     """How the lives under watch ended, by family, and what that rests on."""
-    grounds = listing(list(found.grounds))
     if not len(found.ends):
-        return grounds
+        return listing(list(found.grounds), empty="The evidence has none of these.")
+    grounds = listing(list(found.grounds))
     rows = _told(found.ends)
     rows = rows.assign(
         ages=[_ages(row) for row in rows.itertuples(index=False)],

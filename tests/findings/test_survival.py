@@ -143,7 +143,7 @@ def test_no_evidence_at_all_gives_sentences():
     shots = looks(frame("evidence"))
     found = survival_findings(frame("keys"), frame("tasks"), frame("jobs"), shots, frame("changes"))
     assert "is not told" in found.headline
-    assert "No curve can be had" in found.grounds[-1]
+    assert "No curve can be had" in found.by_age
 
 
 def test_pairs_of_two_servers_are_not_mixed():
@@ -410,7 +410,7 @@ def test_families_too_small_for_a_curve_are_counted_and_their_losses_told():
     recording = Recording("", "aof", frame("commands", rows), at(0), at(100))
     found = found_in(seen_at(Truth(*np.zeros((3, 0))), []), recording)
     assert found.ends.set_index("family").loc["result", ["lives", "removed"]].to_list() == [4, 3]
-    assert "3 were cut short by a removal before their expiry: 3 of 4 results" in found.headline
+    assert "3 were cut short by a removal before their expiry: 3 of 4 results" in found.by_age
     assert any("Too few at one age" in ground for ground in found.grounds)
 
 
@@ -492,17 +492,18 @@ def test_three_snapshots_give_a_curve_whose_interval_holds_the_truth():
         real = 1 - np.exp(-0.05 * (days - found.ends["since"].item() / DAY))
         assert row["low"] <= real <= row["high"]
         assert row["removed"] == pytest.approx(real, abs=0.04)
-    assert "results older than 1 d" in found.headline
+    assert "results older than 1 d" in found.by_age
+    assert found.ends["expired"].isna().all() and found.curves["expired"].isna().all()
     assert "4 snapshots" in found.grounds[0] and "within up to 1 d" in found.grounds[0]
 
 
 def test_two_snapshots_give_no_curve_nor_do_keys_of_unmeasured_age():
     truth = living(np.random.default_rng(26), 500, span=9 * DAY, loss=0.05 / DAY, ttl=7 * DAY)
     two = found_in(seen_at(truth, [7 * DAY, 8 * DAY]))
-    assert len(two.curves) == 0 and "No curve can be had" in two.grounds[-1]
+    assert len(two.curves) == 0 and "No curve can be had" in two.by_age
     assert (two.bands["by"] == AGE).all()
     unmeasured = found_in(seen_at(truth, [6 * DAY, 7 * DAY, 8 * DAY], measured=False))
-    assert len(unmeasured.curves) == 0 and "No curve can be had" in unmeasured.grounds[-1]
+    assert len(unmeasured.curves) == 0 and "No curve can be had" in unmeasured.by_age
     assert (unmeasured.bands["by"] == LEFT).all() and (unmeasured.shares["share"] > 0).all()
 
 

@@ -55,7 +55,8 @@ def test_without_numbers_there_is_a_sentence(nothing):
         assert isinstance(ax, ShownAxes) and ax.sentence
         assert isinstance(show(ax), Html)
     assert "two dated snapshots of one server" in survival_page.share_gone(nothing).text
-    assert "No curve can be had" in survival_page.removed_by_age(nothing).text
+    assert "No curve can be had" in nothing.by_age
+    assert survival_page.removed_by_age(nothing).text == "The evidence has none of these."
 
 
 def test_the_tables_hold_every_number_of_the_charts(planted):
