@@ -6,6 +6,7 @@ Playwright; knows nothing of pytest.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -84,9 +85,9 @@ class Chromium:
         """
         context = self.do(lambda: self._browser.new_context(bypass_csp=bypass_csp))
         try:
-            page = Page(self, self.do(context.new_page), html.resolve().as_uri() if isinstance(html, Path) else html)
+            page = Page(self, self.do(context.new_page))
             page.emulate(width=width, height=height, dark=dark, media=media)
-            page.load()
+            page.visit(html)
             yield page
         finally:
             self.do(context.close)
@@ -113,8 +114,8 @@ class Page:
     errors, and what the browser itself says, such as a breach of the CSP.
     """
 
-    def __init__(self, chromium: Chromium, tab: Tab, url: str) -> None:
-        self._chromium, self._tab, self.url = chromium, tab, url
+    def __init__(self, chromium: Chromium, tab: Tab) -> None:
+        self._chromium, self._tab, self.url = chromium, tab, ""
         self.requests: list[str] = []
         self.messages: list[str] = []
         chromium.do(self._listen)
@@ -134,7 +135,10 @@ class Page:
         """Whatever else Playwright's own page can do."""
         return self._chromium.do(lambda: call(self._tab))
 
-    def load(self) -> None:
+    def visit(self, html: Path | str) -> None:
+        """Open another page in this tab; what was said of the one before is forgotten."""
+        self.url = html.resolve().as_uri() if isinstance(html, Path) else html
+        self.requests, self.messages = [], []
         self.do(lambda tab: tab.goto(self.url, wait_until="load"))
         self.settle()
 
@@ -157,11 +161,15 @@ class Page:
 
     def breaches(self, *rules: str) -> list[str]:
         """What axe-core finds serious or critical, a line each; ``rules``: only those of its rules."""
-        options = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
-        found = self.do(lambda tab: Axe().run(tab, options={"resultTypes": ["violations"], **options}))
+        options = {"resultTypes": ["violations"]} | (
+            {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+        )
+        if not self.evaluate("'axe' in window"):
+            self.evaluate(Axe().axe_script)
+        found = self.evaluate(f"axe.run({json.dumps(options)})")
         return [
             f"{breach['id']}: {node['html'][:120]} {node['failureSummary'][:300]}"
-            for breach in found.response["violations"]
+            for breach in found["violations"]
             if breach["impact"] in ("serious", "critical")
             for node in breach["nodes"]
         ]

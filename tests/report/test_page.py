@@ -51,49 +51,47 @@ class Seen:
     facts: dict[str, Any]
 
 
-def _look(chromium: Chromium, path: Path) -> Seen:
-    with chromium.open(path) as page:
-        facts = {
-            name: page.evaluate(expression)
-            for name, expression in {
-                "lost": LOST,
-                "twice": TWICE,
-                "regions": REGIONS,
-                "title": "document.title",
-                "language": "document.documentElement.lang",
-                "headings": "document.querySelectorAll('h1').length",
-                "contents": "document.querySelectorAll('nav a').length",
-                "answered": "document.querySelector('.verdict')?.getBoundingClientRect().bottom ?? 0",
-                "meta": "document.querySelector('.meta')?.innerText ?? ''",
-                "alts": "[...document.images].map(i => i.naturalWidth > 0 ? i.alt : 'broken')",
-                "folded": "document.querySelectorAll('.verdict details, details .verdict, details .matrix').length",
-                "unsaid": "[...document.querySelectorAll('summary')].filter(s => !s.querySelector('.inside')).length",
-            }.items()
-        }
-        phone: list[str] = []
-        for width in (375, 768):
-            page.emulate(width=width)
-            phone += page.evaluate(BEYOND)
-            phone += ["page"] * (page.evaluate("document.documentElement.scrollWidth") > width)
-        page.emulate(width=PAPER, media="print")
-        narrow, hidden = page.evaluate(CUT), page.evaluate(HIDDEN)
-        requests, messages = list(page.requests), list(page.messages)
-    light, dark = _examine(chromium, path)
+FACTS = {
+    "lost": LOST,
+    "twice": TWICE,
+    "regions": REGIONS,
+    "title": "document.title",
+    "language": "document.documentElement.lang",
+    "headings": "document.querySelectorAll('h1').length",
+    "contents": "document.querySelectorAll('nav a').length",
+    "answered": "document.querySelector('.verdict')?.getBoundingClientRect().bottom ?? 0",
+    "meta": "document.querySelector('.meta')?.innerText ?? ''",
+    "alts": "[...document.images].map(i => i.naturalWidth > 0 ? i.alt : 'broken')",
+    "folded": "document.querySelectorAll('.verdict details, details .verdict, details .matrix').length",
+    "unsaid": "[...document.querySelectorAll('summary')].filter(s => !s.querySelector('.inside')).length",
+}
+
+
+def look(page: Page, bare: Page, path: Path) -> Seen:
+    """What is to be seen of the page in ``path``; ``bare`` is a tab in which the page's policy does not hold."""
+    page.emulate(width=1280)
+    page.visit(path)
+    facts = {name: page.evaluate(expression) for name, expression in FACTS.items()}
+    phone: list[str] = []
+    for width in (375, 768):
+        page.emulate(width=width)
+        phone += page.evaluate(BEYOND)
+        phone += ["page"] * (page.evaluate("document.documentElement.scrollWidth") > width)
+    page.emulate(width=PAPER, media="print")
+    narrow, hidden = page.evaluate(CUT), page.evaluate(HIDDEN)
+    light, dark = _examine(bare, path)
     text = path.read_text(encoding="utf-8")
-    return Seen(text, requests, messages, light, dark, phone, narrow, hidden, facts)
+    return Seen(text, page.requests, page.messages, light, dark, phone, narrow, hidden, facts)
 
 
-def _examine(chromium: Chromium, path: Path) -> tuple[list[str], list[str]]:
+def _examine(page: Page, path: Path) -> tuple[list[str], list[str]]:
     """What axe-core says of the page with everything open: all of it in light colours, contrast in dark ones."""
-    with chromium.open(path, bypass_csp=True) as page:
-        _unfold(page)
-        light = page.breaches()
-        page.emulate(width=1280, dark=True)
-        return light, page.breaches("color-contrast")
-
-
-def _unfold(page: Page) -> None:
+    page.emulate(width=1280)
+    page.visit(path)
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    light = page.breaches()
+    page.emulate(width=1280, dark=True)
+    return light, page.breaches("color-contrast")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +101,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def seen(pages: dict[str, Path], chromium: Chromium) -> dict[str, Seen]:
-    return {name: _look(chromium, path) for name, path in pages.items()}
+    with chromium.open("about:blank") as page, chromium.open("about:blank", bypass_csp=True) as bare:
+        return {name: look(page, bare, path) for name, path in pages.items()}
 
 
 def _wrong(seen: dict[str, Seen], what: str) -> dict[str, list[str]]:
