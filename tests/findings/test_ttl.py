@@ -130,6 +130,7 @@ def test_keys_off_the_stated_policy_are_counted_and_listed_the_farthest_first():
         "celery-task-meta-8": DAY, "celery-task-meta-7": 60 - DAY, "celery-task-meta-9": -100
     }  # fmt: skip
     assert off.index[0] == "celery-task-meta-8"
+    assert found.deviations["says"].tolist() == ["outlives it", "falls short of it", "falls short of it"]
     assert "3 of 10 live otherwise" in found.headline
 
 
@@ -394,6 +395,18 @@ def test_an_archive_lengthens_the_history_and_adds_no_key_that_is_held():
     assert (round(change.from_seconds), round(change.to_seconds)) == (3600, DAY)
     assert "the archive has some from 2026-02-27 11:56:00 UTC on" in found.policies["look_back"].iloc[0]
     assert found.seen["kind"].tolist() == ["archive", "snapshot"]
+
+
+def test_a_snapshot_without_a_key_is_no_lack_of_evidence():
+    assert found_in().headline == "At 12:00 UTC on 1 March 2026, no key was held, so nothing can be said about TTLs."
+
+
+def test_a_job_record_that_outlives_its_policy_may_have_been_renewed():
+    records = [job(str(n), created=-n, expires=3600 - n + (50 if n == 3 else 0)) for n in range(5)]
+    found = found_in(jobs=records, stated=Settings(jobs=JobsSettings("job:{id}", None, 3600)))
+    assert found.deviations["says"].tolist() == [
+        "outlives it, counted from its creation: a later write may have renewed it"
+    ]
 
 
 def test_nothing_at_all_is_said_in_sentences():

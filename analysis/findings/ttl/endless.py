@@ -20,7 +20,7 @@ MOST_ENDLESS = 1_000
 _ALIKE = ("result", "group_result", "chord", "job")
 # Of keys that nothing is known of, siblings are those of one name up to the last separator; so many, and this share.
 _SIBLINGS, _SHARE = 20, 0.9
-_SEPARATOR = r"[:/|]"
+_LAST_PART = r"[^:/|]*$"
 
 
 def endless_keys(
@@ -75,4 +75,5 @@ def _among_siblings(group: pd.DataFrame, without: pd.DataFrame) -> Iterator[tupl
 
 def _stems(keys: pd.Series) -> pd.Series:
     """Each key up to its last separator; missing where it has none."""
-    return keys.str.extract(rf"^(.*{_SEPARATOR})[^:/|]*$", expand=False)
+    stems = keys.str.replace(_LAST_PART, "", n=1, regex=True)
+    return stems.where(stems.ne(""))

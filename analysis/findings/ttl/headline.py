@@ -31,7 +31,8 @@ def headline(
     the forecast; ``archived``: how many records only archives have.
     """
     if not len(held) and not archived:
-        return "There is no key in the evidence, so nothing can be said about TTLs."
+        where = f"{_when(latest)}, no key was held" if len(latest) else "There is no key in the evidence"
+        return f"{where}, so nothing can be said about TTLs."
     if not len(held):
         kept = (
             f"No snapshot of this case holds a key; archives kept {count(archived, 'record')} that say when they were "
@@ -50,13 +51,16 @@ def headline(
     return " ".join(said)
 
 
-def _held(held: pd.DataFrame, latest: pd.DataFrame) -> str:
+def _when(latest: pd.DataFrame) -> str:
     moments = latest["taken_at"].dropna()
     if len(latest) == 1:
-        when = f"At {at(moments.iloc[0])}" if len(moments) else f"In the undated {latest['snapshot'].iloc[0]}"
-    else:
-        when = f"In the last snapshots of {len(latest)} servers"
-        when += f", up to {at(moments.max())}" if len(moments) else ""
+        return f"At {at(moments.iloc[0])}" if len(moments) else f"In the undated {latest['snapshot'].iloc[0]}"
+    up_to = f", up to {at(moments.max())}" if len(moments) else ""
+    return f"In the last snapshots of {len(latest)} servers{up_to}"
+
+
+def _held(held: pd.DataFrame, latest: pd.DataFrame) -> str:
+    when = _when(latest)
     without, keys = int(held["expires_at"].isna().sum()), count(len(held), "key")
     if len(held) == 1:
         told = f"{when}, the only key had {'no' if without else 'a'} TTL"
