@@ -190,6 +190,10 @@ def test_the_look_of_a_notebook_is_not_carried_into_the_page():
     assert on_page(part._repr_html_()) == part.html
     assert on_page(in_notebook("<p>x</p>")) == "<p>x</p>"
     assert on_page("<p>x</p>\n</div>") == "<p>x</p>\n</div>"
+    of_an_earlier_kit = re.sub(
+        r"(?s)(<style class=.kit.>).*(</style>)", r"\1.kit { color: red }\2", in_notebook("<p>x</p>")
+    )
+    assert "red" in of_an_earlier_kit and on_page(of_an_earlier_kit) == "<p>x</p>"
 
 
 def test_a_part_within_a_part_is_markup_once():
