@@ -22,7 +22,8 @@ METHOD = (
     f"three of them at least; a key is off the policy beyond {SAME:.0f} s. A TTL is said to have changed only where "
     "one policy ended before the next began.",
     "Of keys written an hour, the interval is the exact one of a Poisson count (Garwood); whether writing was even is "
-    f"asked of the ages by Kolmogorov and Smirnov's test, and denied from a distance of {UNEVEN:g} on.",
+    f"asked of the ages by Kolmogorov and Smirnov's test, and denied from a distance of {UNEVEN:g} on; below that the "
+    "estimate may be off by about as much.",
 )
 _MOST_HOURS = 48
 _MOST_LISTED = 20
