@@ -58,9 +58,9 @@ def plant(folder: Path, keys: int) -> dict[str, Any]:
             meta = {"status": "SUCCESS", "result": chance.randint(0, 10**9), "traceback": None, "children": []}
             meta |= {"date_done": done.isoformat(), "task_id": task, "name": chance.choice(NAMES)}
             endless = chance.random() < 0.001
-            until = {} if endless else {"pxat": int(expires.timestamp() * 1000)}
+            until = None if endless else int(expires.timestamp() * 1000)
             if endless or expires > now + timedelta(minutes=5):
-                pipe.set(f"celery-task-meta-{task}", json.dumps(meta), **until)
+                pipe.set(f"celery-task-meta-{task}", json.dumps(meta), pxat=until)
                 truth["results"] += 1
                 truth["without"] += endless
                 truth["off"] += not endless and (short or stampede)
