@@ -23,6 +23,7 @@ METHOD = (
     "servers were is from their last INFO answer and their settings. A risk is what may happen as things stood, by the "
     "fact beside it; it is no sign that something did."
 )
+_UNSEEN = "No snapshot is in the case that would tell."
 _BESIDE = 4
 """So many servers stand side by side in one table."""
 _HOURS = 48
@@ -97,11 +98,12 @@ def _facts(facts: pd.DataFrame) -> list[Html]:
 
 def databases(found: OverviewFindings) -> Html:
     """Databases, as the last look held them and as INFO counted them."""
-    rows = found.databases.assign(db=_named(found.databases["db"]), bytes=_sizes(found.databases["bytes"]))
+    rows = found.databases.rename(columns={"info_source": "source"})
+    rows = rows.assign(db=_named(rows["db"]), bytes=_sizes(rows["bytes"]))
     columns = {"server": "Server", "db": "Database", "keys": "Keys", "with_ttl": "With a TTL", "bytes": "In the file",
                "families": "Families", "info_keys": "Keys by INFO", "info_ttl": "With a TTL by INFO",
-               "info_source": "INFO"}  # fmt: skip
-    columns = _told(rows, columns, "info_keys", "info_ttl", "info_source")
+               "source": "By INFO, in"}  # fmt: skip
+    columns = _told(rows, columns, "info_keys", "info_ttl", "source")
     return _table(rows, columns, "Databases", "No database with a key is in the evidence.")
 
 
@@ -119,7 +121,7 @@ def families(found: OverviewFindings) -> Html:
                "share": "Of all keys", "bytes": "In the file", "without_ttl": "No TTL",
                "past_expiry": "Past expiry"}  # fmt: skip
     columns = _told(rows, columns, "past_expiry")
-    shown = _table(rows, columns, "Keys by family", "No snapshot is in the case, or it holds no key.")
+    shown = _table(rows, columns, "Keys by family", "No key was held." if _seen(found) else _UNSEEN)
     return together(shown, taken(found.shots)) if len(rows) else shown
 
 
@@ -128,7 +130,7 @@ def largest(found: OverviewFindings) -> Html:
     rows = found.largest.assign(db=_named(found.largest["db"]), bytes=_sizes(found.largest["bytes"]))
     columns = {"server": "Server", "db": "Database", "key": "Key", "family": "Family", "type": "Type",
                "length": "Elements, or bytes", "bytes": "In the file", "expires_at": "Expires"}  # fmt: skip
-    return _table(rows, columns, "The largest keys", "No snapshot is in the case, or it holds no key.")
+    return _table(rows, columns, "The largest keys", "No key was held." if _seen(found) else _UNSEEN)
 
 
 def states(found: OverviewFindings) -> Html:
@@ -140,7 +142,7 @@ def states(found: OverviewFindings) -> Html:
         "Of the results held at the look. Tasks whose result has expired, or was never stored, are not among them, so "
         "the share of failures is not that of all tasks that ran."
     )
-    shown = _table(rows, columns, "Results by state", "No result was held.")
+    shown = _table(rows, columns, "Results by state", "No result was held." if _seen(found) else _UNSEEN)
     return together(shown, sentence(note, "quiet"), taken(found.shots)) if len(rows) else shown
 
 
@@ -162,16 +164,15 @@ def queues(found: OverviewFindings) -> Html:
                "then": "Waiting at the look before", "with_eta": "With an ETA", "past_expires": "Past their expires",
                "since": "The next one waits since, or longer", "source": "That is from"}  # fmt: skip
     columns = _told(rows, columns, "then", "with_eta", "past_expires", "since", "source")
-    shown = _table(rows, columns, "Queues", "No queue is in the evidence: no list of messages and no routing table.")
+    empty = "No queue was there: no list of messages and no routing table." if _seen(found) else _UNSEEN
+    shown = _table(rows, columns, "Queues", empty)
     return together(shown, taken(found.shots)) if len(rows) else shown
 
 
 def unacked(found: OverviewFindings) -> Html:
     """Messages that workers hold: by queue, and the oldest of them."""
     if not len(found.unacked):
-        looked = found.shots["latest"].any()
-        words = "No message was taken and not acknowledged." if looked else "No snapshot tells what workers hold."
-        return sentence(words, "quiet")
+        return sentence("No message was taken and not acknowledged." if _seen(found) else _UNSEEN, "quiet")
     rows = found.unacked.assign(db=_named(found.unacked["db"]), age=_ages(found.unacked["age"]))
     columns = {"server": "Server", "db": "Database", "queue": "Queue", "held": "Held",
                "redelivered": "Given back before", "oldest_at": "The oldest since", "age": "That is",
@@ -198,7 +199,10 @@ def hours(found: OverviewFindings) -> Html:
         wide.loc[seen_in(found.looked, what, wide["hour"]), what] = wide[what].fillna(0)
     kept = found.retention
     lasts = duration(kept.seconds) if kept.seconds else "for ever"
-    lines = [f"A look tells of results as far back as they are kept: {lasts}, {kept.certainty} ({kept.source})."]
+    lines = [
+        f"A look tells of results as far back as they are kept: {lasts}, {kept.certainty} ({kept.source}). It tells "
+        "nothing of the time before a start of the server that is not known to have loaded anything."
+    ]
     if found.undated:
         lines.append(f"Not drawn: {count(found.undated, 'result')} without a time of storing of its own.")
     if len(found.looked):
@@ -237,6 +241,11 @@ def growth(found: OverviewFindings) -> Html:
     return together(
         _table(rows, columns, "Keys then and now", "Nothing."), sentence(f"Then: {listed(looks)}.", "quiet")
     )
+
+
+def _seen(found: OverviewFindings) -> bool:
+    """Whether any snapshot looked at what was there."""
+    return bool(found.shots["latest"].any())
 
 
 def _table(rows: pd.DataFrame, columns: dict[str, str], label: str, empty: str) -> Html:

@@ -32,7 +32,8 @@ def test_an_empty_case_is_said_to_tell_nothing():
     over = found()
     assert over.headline == "No snapshot and no INFO answer is in this case, so what Redis held is not known."
     assert {one.answer for one in over.figures} == {"not known"}
-    assert all(not len(rows) for rows in over.numbers.values())
+    assert all(not len(rows) for name, rows in over.numbers.items() if name != "figures")
+    assert over.numbers["figures"]["answer"].tolist() == ["not known"] * 6
 
 
 def test_info_alone_tells_keys_and_no_result_or_queue():
@@ -204,6 +205,24 @@ def test_an_archive_tells_of_hours_whose_results_have_expired_and_is_no_look():
     assert counted == {HELD: 1, KEPT: 1}
     assert over.looked.set_index("what")["since"].to_dict() == {HELD: at(96_400), KEPT: at(3600)}
     assert over.states["results"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "aof", "stored", "since"),
+    [
+        (None, False, 90_000, 89_000),
+        (0, False, 90_000, 89_000),
+        (5, False, 90_000, 13_600),
+        (0, True, 90_000, 13_600),
+        (None, False, 88_000, 13_600),
+    ],
+)
+def test_a_look_tells_nothing_of_the_time_before_a_start_with_nothing(loaded, aof, stored, since):
+    counters = {} if loaded is None else {"rdb_last_load_keys_loaded": loaded, "rdb_last_load_keys_expired": 0}
+    answer = info(90_000, uptime=1000, counters=counters, aof_enabled=aof)
+    held, look = [result("d.rdb", stored=stored)], [snapshot("d.rdb", 100_000)]
+    over = found(evidence=look, tasks=held, infos=[answer], stated=Settings(result_expires=86_400))
+    assert over.looked["since"].tolist() == [at(since)]
 
 
 def test_results_that_are_kept_for_ever_are_told_from_the_first_one_on():

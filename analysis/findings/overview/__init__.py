@@ -68,8 +68,9 @@ class OverviewFindings(ShowsItself):
     @property
     def numbers(self) -> dict[str, pd.DataFrame]:
         """Every frame by its name: what stands behind the tables and charts."""
+        figures = pd.DataFrame([vars(one) for one in self.figures])
         own = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
-        return {name: value for name, value in own if isinstance(value, pd.DataFrame)}
+        return {"figures": figures} | {name: value for name, value in own if isinstance(value, pd.DataFrame)}
 
 
 def overview(
@@ -102,7 +103,7 @@ def overview(
         glance(seen, families, queues, unacked, looked_at),
         databases(families, last_counters(servers, counters), looked_at),
     )
-    states, hours = by_state(stored), results_by_hour(tasks, events, shots, archives)
+    states = by_state(stored)
     grown = growth(keys, shots, families)
     parts = {"families": families, "queues": queues, "unacked": unacked, "clients": connected, "growth": grown}
     remarked = _remarks([_looked(one, latest, parts, kept) for one in seen])
@@ -124,8 +125,8 @@ def overview(
         queues=queues,
         unacked=unacked,
         oldest=oldest_unacked(messages, shots),
-        hours=hours,
-        looked=who_looked(evidence, shots, hours, kept),
+        hours=results_by_hour(tasks, events, shots, archives),
+        looked=who_looked(evidence, tasks, shots, kept, {one.server: one.starts for one in seen}),
         undated=not_dated(tasks, shots),
         retention=kept,
         clients=clients_by_name(connected),

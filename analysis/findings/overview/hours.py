@@ -6,12 +6,13 @@ which no source looked is not an hour without results.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.findings.bulk import in_latest
+from analysis.findings.outages import Start
 from analysis.findings.overview.held import taken_at
 from analysis.findings.ttl import Retention
 from analysis.findings.witnesses import witnesses
@@ -68,17 +69,27 @@ def _kept(tasks: pd.DataFrame, shots: pd.DataFrame, archives: Collection[str]) -
     return told.loc[told["there"].eq("left_only"), "stored_at"]
 
 
-def who_looked(evidence: pd.DataFrame, shots: pd.DataFrame, hours: pd.DataFrame, retention: Retention) -> pd.DataFrame:
+def who_looked(
+    evidence: pd.DataFrame,
+    tasks: pd.DataFrame,
+    shots: pd.DataFrame,
+    retention: Retention,
+    starts: Mapping[str, Sequence[Start]],
+) -> pd.DataFrame:
     """Of which hours each source can tell: columns what (``HELD``, ``KEPT`` or ``ENDED``), source, kind, since, until.
 
     A look tells of results stored within the retention before it: older ones have expired. Where results are kept for
-    ever it tells from the first one held on; of hours before that it cannot be known whether there was anything. An
-    archive tells the same of the snapshot it was kept from, a worker log of the time from its first line to its last.
+    ever it tells from the first one held on; of hours before that it cannot be known whether there was anything. Nor of
+    hours before the last of the server's ``starts``, where that is not known to have loaded anything and no result from
+    before it is held. An archive tells the same of the snapshot it was kept from, a worker log of the time from its
+    first line to its last.
     """
     parts = []
-    first = hours.loc[hours["what"].eq(HELD), "hour"].min()
+    stored = _measured(tasks, shots)
     for look in shots.loc[shots["latest"] & shots["taken_at"].notna()].itertuples():
-        since = look.taken_at - pd.Timedelta(seconds=retention.seconds) if retention.seconds else first
+        first = stored.loc[stored["snapshot"].eq(look.snapshot), "stored_at"].min()
+        since = look.taken_at - pd.Timedelta(seconds=retention.seconds) if retention.seconds else first.floor("h")
+        since = max(since, _emptied(starts.get(look.server, ()), first, look.taken_at) or since)
         if pd.notna(since):
             parts.append(
                 {"what": HELD, "source": look.snapshot, "kind": look.kind, "since": since, "until": look.taken_at}
@@ -91,6 +102,16 @@ def who_looked(evidence: pd.DataFrame, shots: pd.DataFrame, hours: pd.DataFrame,
     found = pd.DataFrame(parts, columns=["what", "source", "kind", "since", "until"])
     times = "datetime64[us, UTC]"
     return found.astype({"since": times, "until": times})
+
+
+def _emptied(starts: Sequence[Start], first: pd.Timestamp, taken: pd.Timestamp) -> pd.Timestamp | None:
+    """The last start before a look that, as far as is known, began with nothing; ``first`` is when the first result was
+    stored that the look holds.
+    """
+    before = [start for start in starts if start.at <= taken]
+    if not before or before[-1].loaded or before[-1].from_aof or first < before[-1].at:
+        return None
+    return before[-1].at
 
 
 def seen_in(looked: pd.DataFrame, what: str, hours: pd.Series) -> pd.Series:
