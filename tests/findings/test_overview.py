@@ -373,6 +373,6 @@ def test_a_server_without_a_snapshot_and_a_replica_are_named_where_sums_are_told
     answers = [info(60, uptime=1e6, server="copy", role="slave"), info(60, uptime=1e6, server="dark")]
     over = found(evidence=shots, keys=keys, infos=answers)
     assert over.summary[0] == (
-        "Of dark no snapshot tells what was held. A replica holds its master's keys: where both are in the case, these "
-        "are counted twice."
+        "Of dark no snapshot tells what was held. Of main no INFO answer tells how it was. A replica holds its master's "
+        "keys: where both are in the case, these are counted twice."
     )

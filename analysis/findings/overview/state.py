@@ -95,6 +95,9 @@ def _unseen(latest: pd.DataFrame, servers: pd.DataFrame) -> str:
     dark = servers.loc[servers["keys"].isna(), "server"].replace("", "the unnamed server")
     if len(latest) and len(dark):
         said.append(f"Of {listed(dark)} no snapshot tells what was held.")
+    silent = servers.loc[servers["software"].isna(), "server"].replace("", "the unnamed server")
+    if len(silent) < len(servers) and len(silent):
+        said.append(f"Of {listed(silent)} no INFO answer tells how it was.")
     if len(latest) > 1 and servers["role"].eq("replica").any():
         said.append("A replica holds its master's keys: where both are in the case, these are counted twice.")
     return " ".join(said)
