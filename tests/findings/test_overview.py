@@ -323,6 +323,17 @@ def test_a_queue_with_a_ttl_and_routing_tables_that_are_gone_are_risks():
     assert weights(over, "The queue celery has a TTL") == [RISK]
     assert weights(over, "Its routing tables, 1 key in DB 1 on 1 March 2026 at 12:00 UTC, were gone") == [RISK]
     assert over.growth.set_index("family")["change"].to_dict() == {"binding": -1, "queue": 1}
+    kept = [*keys, key("new.rdb", "_kombu.binding.celery", family="binding", db=1, expires=None)]
+    over = found(evidence=[snapshot("old.rdb", 0), snapshot("new.rdb", 50)], keys=kept)
+    assert weights(over, "Its routing tables") == []
+
+
+def test_a_save_in_the_second_of_the_start_is_one_where_saves_are_counted():
+    told = {"aof_enabled": False, "rdb_last_save_time": at(-939), "maxmemory": 0}
+    for saves, words in ((0, "a restart loses all keys"), (1, "a restart loses what was written since 11:44 UTC")):
+        counters = {"rdb_changes_since_last_save": 5, "rdb_saves": saves}
+        answer = info(60, uptime=1000, counters=counters, **told)
+        assert weights(found(infos=[answer], config={"": {"save": ""}}), words) == [RISK]
 
 
 def test_messages_that_nobody_waits_for_are_consistent_with_no_worker():
@@ -373,6 +384,6 @@ def test_a_server_without_a_snapshot_and_a_replica_are_named_where_sums_are_told
     answers = [info(60, uptime=1e6, server="copy", role="slave"), info(60, uptime=1e6, server="dark")]
     over = found(evidence=shots, keys=keys, infos=answers)
     assert over.summary[0] == (
-        "Of dark no snapshot tells what was held. Of main no INFO answer tells how it was. A replica holds its master's "
-        "keys: where both are in the case, these are counted twice."
+        "Of dark no snapshot tells what was held. Of main no INFO answer tells how it was. A replica holds its "
+        "master's keys: where both are in the case, these are counted twice."
     )
