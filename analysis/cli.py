@@ -266,10 +266,10 @@ def archive(case: str, out: str | None, **options: Any) -> int:
     else:
         for line in (*kept.lines(), *map(os.fspath, kept.files)):
             click.echo(line)
-    for item in kept.unread:
+    for item in kept.left_out:
         said.failed = True
-        if not any(other.path == f"{NAME}/{item.path}" for other in opened.ignored):
-            click.echo(f"analysis: {folder}/{item}", err=True)
+        if not any(other.path == f"{NAME}/{Path(item.path).name}" for other in opened.ignored):
+            click.echo(f"analysis: {item}", err=True)
     return said.status(opened)
 
 

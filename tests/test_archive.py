@@ -22,6 +22,7 @@ import analysis
 from analysis import archive
 from analysis.archive import keep
 from analysis.celery.archive import SCHEMA
+from analysis.celery.sightings import sightings_in
 from analysis.errors import Unusable
 from analysis.evidence.rdb_values import ValueUnreadable
 from analysis.findings.bulk import looks
@@ -236,9 +237,27 @@ def test_a_run_that_is_ended_leaves_nothing_and_an_old_one_is_cleared_away(folde
     assert kept(folder).results == 1 and not abandoned.exists()
 
 
+def test_what_was_kept_before_the_disk_was_full_stays_and_the_rest_is_said(folder, monkeypatch):
+    (folder / "two.rdb").write_bytes(snapshot(START + 200, {TASK: (done(), START + 900)}))
+    write, calls = pq.ParquetWriter.write_table, []
+
+    def full(writer: pq.ParquetWriter, table: pa.Table, **options: Any) -> None:
+        calls.append(table["seen_in"][0].as_py())
+        if calls[-1] == "two.rdb":
+            raise OSError(28, "No space left on device")
+        write(writer, table, **options)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    found = kept(folder)
+    assert (found.results, found.jobs, len(found.files)) == (1, 1, 1)
+    assert "No space left" in str(found.left_out[0])
+    monkeypatch.undo()
+    assert kept(folder).results == 1
+
+
 def test_two_runs_at_once_lose_nothing_and_double_nothing(folder):
     case = analysis.open_case(folder)
-    one, two = (archive._known(folder / "archive", False)[0] for _ in range(2))
+    one, two = (sightings_in(folder / "archive", whole=False)[0] for _ in range(2))
     (folder / "archive").mkdir()
     numbers = dict.fromkeys(("results", "jobs", "known", "closed", "redacted"), 0)
     [source] = archive._sources(case)
@@ -312,7 +331,7 @@ def test_what_was_damaged_is_kept_anew_under_another_name(folder):
     [path] = kept(folder).files
     path.write_bytes(path.read_bytes()[:100])
     found = kept(folder)
-    assert (found.results, len(found.unread)) == (1, 1) and found.files[0] != path
+    assert (found.results, len(found.left_out)) == (1, 1) and found.files[0] != path
     assert len(path.read_bytes()) == 100
     assert kept(folder).results == 0
 
@@ -390,6 +409,33 @@ def test_what_was_kept_and_went_before_its_expiry_weighs_as_an_earlier_snapshot_
     scope = ("gone-", "not-", "own-", "result-", "expir", "kept-")
     earlier = {pair: weight for pair, weight in weights(verdict(folder)).items() if pair[0].startswith(scope)}
     assert earlier == {pair: weight for pair, weight in archived.items() if pair[0].startswith(scope)}
+
+
+def test_sightings_stand_in_their_order_whatever_they_are_from(folder):
+    def expires_last() -> tuple[str, int]:
+        row = analysis.look_into(analysis.open_case(folder), TASK).view.results.iloc[-1]
+        return str(row["snapshot"]), int(row["expires_at"].timestamp())
+
+    kept(folder)
+    (folder / "one.rdb").unlink()
+    (folder / "later.rdb").write_bytes(snapshot(START + 200, {TASK: (done(), START + 900)}))
+    (folder / "last.rdb").write_bytes(snapshot(START + 2000))
+    assert expires_last() == ("later.rdb", START + 900)
+    kept(folder)
+    (folder / "later.rdb").unlink()
+    (folder / "between.rdb").write_bytes(snapshot(START + 150, {TASK: (done(), START + 700)}))
+    assert expires_last()[1] == START + 900
+
+
+def test_a_sighting_after_the_last_snapshot_is_not_called_gone_by_that(folder):
+    writer = json.dumps({"status": "SUCCESS", "result": 1, "task_id": TASK})
+    (folder / "one.rdb").write_bytes(snapshot(START + 100, {TASK: (writer, START + 600)}))
+    kept(folder)
+    (folder / "one.rdb").unlink()
+    (folder / "before.rdb").write_bytes(snapshot(START + 50))
+    found = verdict(folder)
+    assert found.records["result"].status == "unknown"
+    assert not {evidence for evidence, _ in weights(found) if evidence == "not-in-snapshot"}
 
 
 def test_an_archive_alone_says_that_it_was_there_not_that_it_is(folder):

@@ -388,7 +388,9 @@ class View:
         kept = {name: _EVER if at is None else at for name, at in self.archives.items()}
         seen = [*kept.items(), *self.shots[["snapshot", "taken_at"]].itertuples(index=False, name=None)]
         order = {name: place for place, (name, _) in enumerate(sorted(seen, key=lambda one: (pd.isna(one[1]), one[1])))}
-        return rows.assign(order=rows["snapshot"].map(order)).sort_values("order", kind="stable").drop(columns="order")
+        # As numbers: what is mapped from words stays words, and is sorted in their order.
+        place = rows["snapshot"].map(order).astype("float64")
+        return rows.assign(order=place).sort_values("order", kind="stable").drop(columns="order")
 
     def in_latest(self, record: str) -> pd.DataFrame:
         """This task's rows in the last snapshot of their server, or in one of the same second."""
