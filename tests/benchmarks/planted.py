@@ -79,6 +79,9 @@ def ask(asked: Asked) -> Answer:
         close = (patterns["since"].isna() | (patterns["since"] <= at + _AFTER)) & (
             patterns["until"].isna() | (patterns["until"] >= at - _BEFORE)
         )
+        # What only states tell has the time of the states, or of storing; a file without times, one of its own.
+        timed = patterns["witness"].eq("commands") & ("without" not in drawn.witness)
+        close |= ~timed
         near = alarms.loc[close.loc[alarms.index]]
         right = bool(patterns.loc[close, "pattern"].isin(drawn.truth.names).any())
     said = alarms if drawn.truth is None else patterns
@@ -107,21 +110,23 @@ def quiet(seed: int, count: int) -> Iterator[Asked]:
 
 
 def plants(seed: int, each: int) -> Iterator[Asked]:
-    """Every kind, effect and witness, so many times."""
-    for kind, (_, effects) in PLANTS.items():
-        for effect in effects:
-            for witness in seen_by(kind):
-                for turn in range(each):
-                    yield Asked(seed + turn, witness, kind, effect)
+    """Every kind, effect and witness, so many times, each in a system of its own."""
+    cells = ((kind, effect, witness) for kind in PLANTS for effect in PLANTS[kind][1] for witness in seen_by(kind))
+    for number, (kind, effect, witness) in enumerate(cell for cell in cells for _ in range(each)):
+        yield Asked(seed + number, witness, kind, effect)
 
 
-def answers(asked: list[Asked], processes: int) -> Iterator[Answer]:
+def answers(asked: list[Asked], processes: int, wrong: Path | None) -> Iterator[Answer]:
+    """The answers in the order of the questions; what is wrong is added to the file ``wrong`` once it is known."""
     began, done = time.monotonic(), 0
     # Both builds read alike, and the compiled one sooner.
     os.environ[SWITCH] = "compiled"
     with ProcessPoolExecutor(processes) as pool:
         for answer in pool.map(ask, asked, chunksize=4):
             yield answer
+            if wrong and (word := _failure(answer)):
+                with wrong.open("a", encoding="utf-8") as out:
+                    out.write(_said(word, answer) + "\n")
             done += 1
             if done % 50 == 0:
                 print(f"{done} of {len(asked)} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
@@ -173,25 +178,22 @@ def main() -> None:
     options.add_argument("--json", action="store_true", help="an object in the last line")
     given = options.parse_args()
     found: dict[str, Any] = {"seed": given.seed}
-    wrong: list[str] = []
     if given.quiet:
-        told = list(answers(list(quiet(given.seed, given.quiet)), given.processes))
+        told = list(answers(list(quiet(given.seed, given.quiet)), given.processes, given.wrong))
         found |= false_alarms(told)
-        wrong += [_said("FALSE ALARM", answer) for answer in told if answer.loud]
     if given.each:
-        told = list(answers(list(plants(given.seed, given.each)), given.processes))
+        told = list(answers(list(plants(given.seed, given.each)), given.processes, given.wrong))
         found |= power(told)
-        wrong += [_said(word, a) for a in told if (word := _failure(a))]
-    if given.wrong:
-        given.wrong.write_text("\n".join(wrong) + "\n", encoding="utf-8")
     if given.json:
         print(json.dumps(found))
 
 
 def _failure(answer: Answer) -> str:
-    """What is wrong with an answer to a plant; empty where nothing is."""
+    """What is wrong with an answer; empty where nothing is."""
     truth = answer.drawn.truth
-    if truth is None or answer.drawn.visible < FEW:
+    if truth is None:
+        return "FALSE ALARM" if answer.loud else ""
+    if answer.drawn.visible < FEW:
         return ""
     if not truth.loss:
         return "CALLED A LOSS" if answer.alarm else "NOT NAMED" if not answer.named else ""
