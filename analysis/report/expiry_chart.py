@@ -167,14 +167,26 @@ def _panel(
     off = np.abs(lives - main) > SAME if main else np.zeros(len(lives), bool)
     _keys(ax, x[~off], up(y[~off]), whole, head, base, width, "o", RUNNING)
     _keys(ax, x[off], up(y[off]), whole, head, base, width, "x", LOST)
-    _lines(ax, policies, stated, low, high, up, whole, width)
+    _lines(ax, policies, stated, low, high, up, begin, whole, width)
     for edge in (head, base):
         ax.plot([0, whole], [edge, edge], color=LINE, linewidth=0.8, zorder=0, clip_on=False)
     _up_axis(ax, begin, low, high, up)
     if (y < taken).any():
         ax.plot([0, whole], [float(up(taken))] * 2, color=LOST, linewidth=0.8, linestyle=":")
         words = "snapshot taken; below this line, past expiry"
-        ax.text(whole, float(up(taken)) - 2, words, ha="right", va="bottom", color=LOST)
+        # On the side on which no key is near the line.
+        near = np.abs(up(y) - up(taken)) < LINE_PX
+        left = bool(near.any()) and float(x[near].mean()) > whole / 2
+        ax.text(
+            0 if left else whole,
+            float(up(taken)) - 2,
+            words,
+            ha="left" if left else "right",
+            va="bottom",
+            color=LOST,
+            zorder=5,
+            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
+        )
     outside = int(((y < low) | (y > high)).sum())
     title = f"{family_name(name)}: {count(len(with_ttl), 'key')}"
     parts = []
@@ -232,15 +244,23 @@ def _lines(
     low: float,
     high: float,
     up: Callable[[Floats | float], Floats],
+    begin: pd.Timestamp,
     whole: float,
     width: float,
 ) -> None:
-    """The diagonals of what is stated (dashed) and of what many keys live (dotted), each with its name."""
+    """The diagonals of what is stated (dashed), and of what many keys live (dotted) as long as they were stored so;
+    each with its name.
+    """
     alike = [one for one in policies if stated and abs(one.seconds - stated) <= SAME]
-    lines = [(stated, "--", f"stated{' and lived' if alike else ''}: {duration(stated)}")] if stated else []
-    lines += [(one.seconds, ":", f"lived: {lived(one.seconds)}") for one in policies if one not in alike]
-    for place, (seconds, dash, words) in enumerate(lines):
-        ends = np.array([max(0.0, low - seconds), min(whole, high - seconds)])
+    lines = [(stated, "--", f"stated{' and lived' if alike else ''}: {duration(stated)}", 0.0, whole)] if stated else []
+    for one in policies:
+        if one not in alike:
+            # A little beyond both ends, so that a few keys have a line too.
+            first, last = ((at - begin).total_seconds() for at in (one.first, one.last))
+            since, until = max(0.0, first - 0.06 * whole), min(whole, last + 0.03 * whole)
+            lines.append((one.seconds, ":", f"lived: {lived(one.seconds)}", since, until))
+    for place, (seconds, dash, words, since, until) in enumerate(lines):
+        ends = np.array([max(since, low - seconds), min(until, high - seconds)])
         if ends[1] <= ends[0]:
             continue
         ax.plot(ends, up(ends + seconds), dash, color=INK, linewidth=0.9, zorder=4)

@@ -106,3 +106,14 @@ def test_bins_of_their_own_are_hatched_and_the_others_are_not(bins):
     rows = pd.DataFrame({"family": "result", "bin": bins, "keys": range(1, len(bins) + 1)})
     hatched = [bool(patch.get_hatch()) for patch in plot_remaining_ttl(rows).patches]
     assert hatched == [name != "1 – 6 h" for name in bins]
+
+
+def test_a_life_is_drawn_as_long_as_keys_were_stored_so_and_what_no_snapshot_can_show_is_hatched_between_two():
+    old = stored(np.linspace(4 * DAY, 4.4 * DAY, 50), DAY / 2).assign(taken_at=NOON - pd.Timedelta(days=4))
+    both = pd.concat([stored(np.linspace(0, DAY - 60, 50), DAY), old], ignore_index=True)
+    ax = plot_stored_against_expiry(both)
+    dotted = [line for line in ax.lines if line.get_linestyle() == ":" and line.get_color() != LOST]
+    spans = sorted(tuple(np.asarray(line.get_xdata(), dtype=float) / DAY) for line in dotted)
+    # Since 4.4 days before NOON with the margin of the axis, and the last day, each a little further.
+    assert len(spans) == 2 and spans[0][1] < 1 and spans[1][0] > 2.5
+    assert sum(bool(patch.get_hatch()) for patch in ax.patches) == 1
