@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.findings.bulk import BulkFindings
+from analysis.findings.bulk import BulkFindings, looks
 from analysis.findings.bursts import FEW_OTHER, LEAST_SHARE, YOUNG
 from analysis.findings.finished import LEAST_MISSING, MOST_ELSEWHERE
 from analysis.findings.gaps import LEAST_EXPECTED
@@ -16,7 +16,8 @@ from analysis.findings.rhythm import LARGEST_MORE, SURPRISE, TIMES_MORE
 from analysis.findings.scope.extents import FEW
 from analysis.findings.scope.naming import LARGE, PATTERNS
 from analysis.findings.told import STRENGTHS, WITNESSES
-from analysis.findings.words import count, duration, percent, stamp
+from analysis.findings.words import count, duration, listed, percent, stamp
+from analysis.report.closing import taken
 from analysis.report.html import Html, listing, said, sentence, table, together
 
 _MOST_CELLS = 60
@@ -125,6 +126,11 @@ def families(found: BulkFindings) -> Html:
     return table(rows, label="Keys by family", columns=columns, empty="There is no key in the evidence.")
 
 
+def held_in(evidence: pd.DataFrame) -> Html:
+    """From which snapshots the numbers on what is held are."""
+    return taken(looks(evidence))
+
+
 def finished(found: BulkFindings) -> Html:
     """The hours in which tasks ended whose result is missing."""
     hours = found.looked.finished
@@ -133,7 +139,9 @@ def finished(found: BulkFindings) -> Html:
     empty = "Of every task that should have a result still, it is there."
     if not len(hours):
         empty = "No log and snapshot can be set beside each other."
-    return table(missing, label="Hours in which tasks ended that lack their result", columns=columns, empty=empty)
+    shown = table(missing, label="Hours in which tasks ended that lack their result", columns=columns, empty=empty)
+    logs = dict.fromkeys(found.seen.loc[found.seen["kind"].eq("worker log"), "source"])
+    return together(shown, sentence(f"Ended, by {listed(map(said, logs), most=8)}.", "quiet")) if len(hours) else shown
 
 
 def method() -> Html:

@@ -18,7 +18,7 @@ from analysis.findings.causes import CAUSES
 from analysis.findings.glossary import TERMS
 from analysis.findings.rules import RULES
 from analysis.findings.verdict import Verdict
-from analysis.findings.words import CONFIDENCE, QUALITY, stamp
+from analysis.findings.words import CONFIDENCE, QUALITY, listed, stamp
 from analysis.report.html import Html, block, folded, listing, render, said, sentence, table, together
 
 # How a line of the timeline is known.
@@ -71,13 +71,17 @@ def evidence_list(evidence: pd.DataFrame, ignored: tuple[Ignored, ...]) -> Html:
 
 
 def taken(shots: pd.DataFrame) -> Html:
-    """Which snapshots numbers on the present state are from (``bulk.looks``): the last of each server."""
+    """From which snapshots numbers on the present state are (``bulk.looks``): the last of each server."""
     last = shots.loc[shots["latest"]]
     if not len(last):
         return sentence("There is no snapshot in the evidence.", "quiet")
-    told = [f"{said(row.snapshot)}, {stamp(row.taken_at) if pd.notna(row.taken_at) else 'without a time'}"
-            for row in last.itertuples()]  # fmt: skip
-    return sentence(f"From the last snapshot{' of each server' if len(last) > 1 else ''}: {'; '.join(told)}.", "quiet")
+    told = [
+        f"{'the end of ' if row.kind == 'append-only file' else ''}{said(row.snapshot)} "
+        f"({stamp(row.taken_at) if pd.notna(row.taken_at) else 'without a time'})"
+        for row in last.itertuples()
+    ]
+    each = ", the last of each server" if len(told) > 1 else ""
+    return sentence(f"From {listed(told, most=8)}{each}.", "quiet")
 
 
 def _name_of(path: str) -> str:

@@ -113,6 +113,16 @@ def test_numbers_have_the_unit_that_their_frame_gives_them():
     assert ">Bytes in the file<" in table(frame, label="x", schema="keys", columns=heads).html
 
 
+def test_numbers_on_the_present_state_say_from_which_files_they_are():
+    at = pd.Timestamp("2025-07-24T02:38:38Z")
+    rows = {"server": ["a", "a", "b"], "snapshot": ["old.rdb", "new.rdb", "x.manifest"], "latest": [False, True, True],
+            "kind": ["snapshot", "snapshot", "append-only file"], "taken_at": [at, at, pd.NaT]}  # fmt: skip
+    told = "From new.rdb (2025-07-24 02:38:38 UTC) and the end of x.manifest (without a time), the last of each server."
+    assert page.taken(pd.DataFrame(rows)).text == told
+    assert page.taken(pd.DataFrame(rows).head(2)).text == "From new.rdb (2025-07-24 02:38:38 UTC)."
+    assert page.taken(pd.DataFrame(rows).head(0)).text == "There is no snapshot in the evidence."
+
+
 FILES = pd.DataFrame({"path": ["dump.rdb", "logs/app.log", "a & <b>.log", "src"]})
 LISTED = files_listed(table(FILES, label="x", ids=[f"file-{number}" for number in range(4)]).html)
 
