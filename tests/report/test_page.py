@@ -30,6 +30,10 @@ LOST = """[...document.querySelectorAll('a')].filter(a => a.protocol !== 'file:'
   || !a.getAttribute('href').startsWith('#') || !document.getElementById(a.hash.slice(1))).map(a => a.outerHTML)"""
 TWICE = """[...document.querySelectorAll('[id]')].map(one => one.id)
   .filter((id, place, all) => all.indexOf(id) !== place)"""
+# Sections with figures of which none leads to a file of evidence.
+UNFOUNDED = """[...document.querySelectorAll('main > section, main > details')].filter(one =>
+  one.querySelector('table, img') && !one.querySelector('a[href^="#file-"], #evidence'))
+  .map(one => one.querySelector('h2').innerText)"""
 REGIONS = """[...document.querySelectorAll('table, img')].filter(one => {
   const region = one.closest('[role=region]');
   return !region || region.tabIndex !== 0 || !region.getAttribute('aria-label');
@@ -55,6 +59,7 @@ FACTS = {
     "lost": LOST,
     "twice": TWICE,
     "regions": REGIONS,
+    "unfounded": UNFOUNDED,
     "title": "document.title",
     "language": "document.documentElement.lang",
     "headings": "document.querySelectorAll('h1').length",
@@ -144,6 +149,14 @@ def test_nothing_is_cut_or_folded_away_on_paper(seen):
 def test_links_lead_somewhere_in_the_page_and_names_for_them_are_there_once(seen):
     assert _wrong(seen, "lost") == {}
     assert _wrong(seen, "twice") == {}
+
+
+def test_every_section_with_figures_leads_to_their_evidence(seen):
+    demo = {name: page for name, page in seen.items() if name.endswith(" demo")}
+    # What is not there comes from nowhere.
+    assert {name: set(found) - {"What is missing"} for name, found in _wrong(demo, "unfounded").items()} == {
+        "deletion_investigation demo": set()
+    }
 
 
 def test_verdict_and_matrix_never_fold_and_what_folds_says_how_much_it_is(seen):
