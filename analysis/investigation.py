@@ -146,6 +146,7 @@ def find_bulk(case: Case) -> BulkFindings:
             case.tasks, {part.source for part in case.archives}, case.settings.result_expires
         ).seconds,
         evidence=case.evidence,
+        jobs_expire=case.settings.jobs.expires if case.settings.jobs else None,
     )
 
 

@@ -157,6 +157,7 @@ def bulk_findings(
     events: pd.DataFrame | None = None,
     retention_seconds: int | None = None,
     evidence: pd.DataFrame | None = None,
+    jobs_expire: float | None = None,
 ) -> BulkFindings:
     """The bulk patterns of a case. ``by_family``: columns server, db, family, keys, bytes, of each server's last
     snapshot. Logs are read where ``retention_seconds`` says how long results are kept (0 = for ever).
@@ -176,6 +177,7 @@ def bulk_findings(
         commands if commands is not None else frame("commands"),
         events if events is not None and retention_seconds is not None else frame("events"),
         retention_seconds or 0,
+        jobs_expire,
     )
     return BulkFindings(
         headline(looked.table, scopes),

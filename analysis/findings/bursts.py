@@ -29,7 +29,7 @@ from analysis.findings.rhythm import (
     surprise,
 )
 from analysis.findings.scope.extents import FEW, kind, nearly_all, run_of
-from analysis.findings.scope.naming import pattern_of
+from analysis.findings.scope.naming import LARGE, pattern_of
 from analysis.findings.scope.sweeps import Held, flushes
 from analysis.findings.told import Pattern
 from analysis.findings.words import count, duration, listed, stamp
@@ -38,7 +38,10 @@ YOUNG = 900
 """A key that is removed so many seconds after it was written was removed by whoever waited for it: a forget, a lock."""
 
 LEAST_SHARE = 0.01
-"""A burst that took less than this part of its kind is no pattern."""
+"""A burst that took less than this part of its kind is no pattern,"""
+
+MANY, MANY_TIMES = 20, 10.0
+"""unless it took so many keys, and so many times what the rhythm has: of a large kind fifty keys are a small part."""
 
 FEW_EXPIRED = 20
 """So many keys must expire together to be a wave."""
@@ -58,15 +61,16 @@ _TIMED, _APART = 0.5, 4
 class Known:
     """What is known of keys beside the commands: ``made``: when each record was made, by its key; ``oldest``: how old
     the oldest record was that any snapshot held, in seconds (None = no record with a time); ``held``: how many keys a
-    snapshot held at most, by database and family.
+    snapshot held at most, by database and family; ``stated``: how long records are said to be kept, in seconds.
     """
 
     made: Mapping[str, pd.Timestamp]
     oldest: float | None
     held: Mapping[tuple[int, str], int]
+    stated: float | None = None
 
 
-def known_of(keys: pd.DataFrame, jobs: pd.DataFrame, shots: pd.DataFrame) -> Known:
+def known_of(keys: pd.DataFrame, jobs: pd.DataFrame, shots: pd.DataFrame, stated: float | None = None) -> Known:
     """``Known`` of a case's snapshots."""
     dated = jobs.loc[jobs["created_at"].notna()]
     taken = dated["snapshot"].map(dict(zip(shots["snapshot"], shots["taken_at"], strict=True)))
@@ -78,6 +82,7 @@ def known_of(keys: pd.DataFrame, jobs: pd.DataFrame, shots: pd.DataFrame) -> Kno
         dict(zip(dated["key"], dated["created_at"], strict=True)),
         oldest,
         {(int(db), str(family)): int(number) for (db, family), number in held.items()},
+        stated or None,
     )
 
 
@@ -98,7 +103,7 @@ def command_patterns(found: Removals, commands: pd.DataFrame, known: Known) -> l
         )  # fmt: skip
     told += _evictions(found, held)
     removed = found.rows.loc[found.rows["by"].eq("client") & found.rows["family"].ne("binding")]
-    for rows, rhythm in bursts(removed.loc[old(removed, found.spans)], found.spans, FEW):
+    for rows, rhythm in bursts(removed.loc[old(removed, found.spans, found.lives)], found.spans, FEW):
         rhythm = max(rhythm, _catching_up(rows, removed, found.lives))
         if len(rows) >= TIMES_MORE * rhythm and _dense(rows):
             told.append(_named(rows, rhythm, removed, held, found, known))
@@ -106,10 +111,11 @@ def command_patterns(found: Removals, commands: pd.DataFrame, known: Known) -> l
     return list(_once(told))
 
 
-def old(rows: pd.DataFrame, spans: pd.DataFrame) -> NDArray[np.bool_]:
+def old(rows: pd.DataFrame, spans: pd.DataFrame, lives: pd.DataFrame) -> NDArray[np.bool_]:
     """Which removals took a key that had been there for a while: not one that was written within ``YOUNG`` seconds
     before, or a quarter of the time that the witness speaks of where that is less. A key that the stream does not show
-    written may be as young only at its beginning. Whoever names five keys in one command waited for none of them.
+    written may be as young only at its beginning, unless three times more went than can have been written so lately.
+    Whoever names five keys in one command waited for none of them.
     """
     by = spans.set_index("stream")
     begin = by["begin"].reindex(rows["stream"]).to_numpy(dtype=np.int64)
@@ -117,7 +123,28 @@ def old(rows: pd.DataFrame, spans: pd.DataFrame) -> NDArray[np.bool_]:
     young = np.minimum(YOUNG * MICRO, length // 4)
     at, written = rows["at"].to_numpy(dtype=np.int64), rows["written"].to_numpy(dtype=np.int64)
     found: NDArray[np.bool_] = at - np.where(written == NONE, begin, written) >= young
+    found |= _too_many(rows, ~found & (written == NONE), lives, length, young)
     return found | rows.groupby("label")["key"].transform("size").ge(FEW).to_numpy(dtype=bool)
+
+
+def _too_many(
+    rows: pd.DataFrame,
+    perhaps: NDArray[np.bool_],
+    lives: pd.DataFrame,
+    length: NDArray[np.int64],
+    young: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Of removals that may have taken young keys, those of kinds of which so many went that they cannot all be."""
+    found = np.zeros(len(rows), bool)
+    if not perhaps.any():
+        return found
+    table = rows.loc[perhaps, ["stream", "family"]].astype("str").assign(place=np.flatnonzero(perhaps))
+    for (stream, family), mine in table.groupby(["stream", "family"]):
+        place = mine["place"].to_numpy()
+        born = lives["stream"].eq(stream) & lives["family"].eq(family) & lives["by"].ne("client")
+        written = int(born.sum()) * young[place[0]] / max(length[place[0]], 1)
+        found[place] = len(place) >= FEW_OTHER and len(place) > TIMES_MORE * (written + FEW)
+    return found
 
 
 def _catching_up(rows: pd.DataFrame, removed: pd.DataFrame, lives: pd.DataFrame) -> float:
@@ -223,9 +250,11 @@ def _named(
     share = gone / (gone + left)
     name = pattern_of(extent, order, (family,), witness="commands", share=share)
     of = max(gone + left, known.held.get((number if number is not None else -1, family), 0))
-    large = gone >= LEAST_SHARE * of
+    large = gone >= LEAST_SHARE * of or gone >= max(MANY, MANY_TIMES * rhythm)
     others = removed.loc[alike.to_numpy(dtype=bool)]
-    removal, why = _alarming(whole, ~spared, others, found, known)
+    labels = there["label"].to_numpy(dtype=np.int64)
+    passed = int((labels[spared] < np.median(labels[~spared])).sum()) if (~spared).sum() >= FEW else 0
+    removal, why = _alarming(whole, ~spared, passed, others, found, known)
     since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (first, last))
     clients = [str(client) for client in whole["client"].dropna().unique()]
     verbs = whole["verb"].astype("str").str.upper().value_counts().index
@@ -263,11 +292,12 @@ def _extent(labels: NDArray[np.int64], went: NDArray[np.bool_], unseen: int, gon
 
 
 def _alarming(
-    whole: pd.DataFrame, went: NDArray[np.bool_], alike: pd.DataFrame, found: Removals, known: Known
+    whole: pd.DataFrame, went: NDArray[np.bool_], passed: int, alike: pd.DataFrame, found: Removals, known: Known
 ) -> tuple[bool, str]:
     """Whether a burst took what should have stayed, and what to say of it: results have an expiry of their own; what
     else there is may be removed by a clean-up, once it is old. ``went``: which of those that the stream shows to have
-    been there; ``alike``: all removals of that kind.
+    been there, ``passed``: how many it shows to stay that are older than half of those; ``alike``: all removals of that
+    kind.
     """
     stream, family = whole["stream"].iloc[0], str(whole["family"].iloc[0])
     begin = int(found.spans.set_index("stream").loc[stream, "begin"])
@@ -283,6 +313,8 @@ def _alarming(
     if family not in _RECORDS:
         many = len(whole) >= FEW_OTHER and newest_too
         return many, "" if many else "; whether such keys should have stayed is not known"
+    if passed >= max(FEW, len(whole) * LARGE):
+        return True, f"; {passed:,} that are older than half of them stayed, so it was no clean-up by age"
     usual = _usual_age(whole, alike, known, begin)
     if usual is None:
         young = newest_too and bool((ages[seen] < YOUNG).any())
@@ -303,15 +335,19 @@ def _ages(rows: pd.DataFrame, known: Known, begin: int) -> pd.Series:
 
 
 def _usual_age(whole: pd.DataFrame, alike: pd.DataFrame, known: Known, begin: int) -> float | None:
-    """To what age records of a kind are kept at the least: the youngest removed at other times, but one in fifty;
-    without such, the oldest that a snapshot held, less the day between two clean-ups. None where neither tells it.
+    """To what age records of a kind are kept at the least: as it is stated, else the youngest removed at other times
+    (but one in fifty; of those written before the stream the last clean-up tells that they were older than it);
+    without such, the oldest that a snapshot held, less the day between two clean-ups. None where nothing tells it.
     """
+    if known.stated:
+        return known.stated
     first, last = whole["at"].min(), whole["at"].max()
     others = alike.loc[(alike["at"] < first - YOUNG * MICRO) | (alike["at"] > last + YOUNG * MICRO)]
     if len(others) >= FEW:
         ages = _ages(others, known, begin).to_numpy()
+        told = ages[~np.isnan(ages)]
         least = (others["at"].to_numpy(dtype=np.int64) - begin) / MICRO
-        return float(np.quantile(np.where(np.isnan(ages), least, ages), 0.02))
+        return float(np.quantile(told, 0.02)) if len(told) >= FEW else float(least.max())
     kept = (known.oldest or 0.0) - DAY
     return kept if kept > 0 else None
 

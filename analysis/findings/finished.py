@@ -31,7 +31,7 @@ _SPREAD = 0.3
 _LEAST = 3
 _MOMENT = 120
 # A clean-up of one name may run every hour, and leaves what ended since; what is older than this was not kept by that.
-_CLEANED = pd.Timedelta(hours=2)
+_CLEANED = pd.Timedelta(minutes=70)
 
 
 def finished(tasks: pd.DataFrame, events: pd.DataFrame, shots: pd.DataFrame, retention_seconds: int) -> pd.DataFrame:
@@ -127,10 +127,10 @@ def log_patterns(ended: pd.DataFrame, shots: pd.DataFrame, left: pd.Series) -> l
     everything = place == "oldest" and not len(older)
     order = {"oldest": "age", "newest": "newest", "middle": ""}[place]
     name = pattern_of("one age", order, ("result",), witness="logs", share=gone / of, everything=everything)
-    several = int(names.ge(FEW).sum()) > 1 or until - last >= _CLEANED
+    several = int(names.ge(_LEAST).sum()) > 1 or until - last >= _CLEANED
     # A few that are held for a moment show nothing of a time before which all are missing.
     kept = mine.loc[mine["held"]]
-    shown = len(kept) >= FEW and (until - kept["at"].min()).total_seconds() >= _MOMENT
+    shown = len(kept) >= _LEAST and (until - kept["at"].min()).total_seconds() >= _MOMENT
     removal = place != "newest" and several and shown
     which = {"oldest": f"up to {stamp(last)}", "newest": f"from {stamp(first)} on"}.get(
         place, f"from {stamp(first)} to {stamp(last)}"

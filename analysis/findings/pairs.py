@@ -33,6 +33,8 @@ _RECORDS = ("job", "rq_job", "rq_results")
 _SPREAD = 0.5
 # So many of a second kind that went too are no accident.
 _LEAST = 3
+_MOST_STEMS = 50
+_NEARLY = 0.9
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,18 @@ class Compared:
 
 
 def compared_pairs(
-    keys: pd.DataFrame, changes: pd.DataFrame, shots: pd.DataFrame, stored: pd.DataFrame
+    keys: pd.DataFrame,
+    changes: pd.DataFrame,
+    shots: pd.DataFrame,
+    stored: pd.DataFrame,
+    jobs_expire: float | None = None,
 ) -> list[Compared]:
-    """Every two sound snapshots of one server that follow each other. ``stored``: as ``between.storing_times``."""
+    """Every two sound snapshots of one server that follow each other. ``stored``: as ``between.storing_times``;
+    ``jobs_expire``: how long job records are said to be kept, in seconds.
+    """
     pairs = comparable(shots)
-    return [_compared(pair, keys, changes, shots, stored) for _, pair in pairs.loc[pairs["sound"]].iterrows()]
+    sound = pairs.loc[pairs["sound"]]
+    return [_compared(pair, keys, changes, shots, stored, jobs_expire) for _, pair in sound.iterrows()]
 
 
 def pair_patterns(
@@ -72,25 +81,31 @@ def pair_patterns(
 
 
 def _compared(
-    pair: pd.Series, keys: pd.DataFrame, changes: pd.DataFrame, shots: pd.DataFrame, stored: pd.DataFrame
+    pair: pd.Series,
+    keys: pd.DataFrame,
+    changes: pd.DataFrame,
+    shots: pd.DataFrame,
+    stored: pd.DataFrame,
+    jobs_expire: float | None,
 ) -> Compared:
     rows = changes.loc[
         changes["server"].eq(pair["server"]) & changes["before"].eq(pair["before"]) & changes["after"].eq(pair["after"])
     ]
     pool = pool_of(keys, rows, early(rows, shots), pair["server"], pair["before"], pair["until"], stored)
-    young, turned = _usual(pool, pair, keys)
+    young, turned = _usual(pool, pair, keys, jobs_expire)
     if (~turned).sum() and (~(young | turned)).sum() < FEW:
         young[:] = False  # a system as young as that: what went of it is told from what stayed alone
     usual = young | turned
     return Compared(pair, pool.where(~usual), int((usual & pool.gone).sum()))
 
 
-def _usual(pool: Pool, pair: pd.Series, keys: pd.DataFrame) -> tuple[Flags, Flags]:
+def _usual(pool: Pool, pair: pd.Series, keys: pd.DataFrame, jobs_expire: float | None) -> tuple[Flags, Flags]:
     """Keys whose going, or staying, tells nothing of a removal: those too young, and those of the usual turnover.
 
     - Younger than ``YOUNG`` seconds: whoever waits for it may remove it when he has read it.
     - Of the application's own, and of what has no expiry: those that would have been older by the second snapshot than
-      nearly all that the first one held, less a day (or half that age): a clean-up by age takes them.
+      nearly all that the first one held, less a day (or half that age), or as old as records are said to be kept: a
+      clean-up by age takes them.
     - Of a kind of which nearly all went: where the second holds half as many again, and the time between is longer
       than any of them had been there; or where their age is not known.
     """
@@ -115,7 +130,8 @@ def _usual(pool: Pool, pair: pd.Series, keys: pd.DataFrame) -> tuple[Flags, Flag
         refilled = int(again.get((db, family, stem), 0)) - int((~gone).sum()) >= _SPREAD * gone.sum()
         if family in _RECORDS or endless[mine].all() or family == "other":
             if known.any():
-                usual[mine] |= own + between >= oldest - min(_DAY, oldest / 2)
+                stated = jobs_expire if family in _RECORDS else None
+                usual[mine] |= own + between >= (_NEARLY * stated if stated else oldest - min(_DAY, oldest / 2))
             if not known.all() and refilled:
                 usual[mine] = True
         if refilled and (between >= oldest or not known.any()):
@@ -204,9 +220,15 @@ def _names(part: Pool, names: pd.Series) -> pd.Series:
 
 
 def _begins(part: Pool) -> pd.Series:
-    own = part.keys["key"].to_numpy(dtype=object)
-    before = stems(part.keys["key"]).to_numpy(dtype=object)
-    return pd.Series([key[len(stem) : len(stem) + 1] for key, stem in zip(own, before, strict=True)], dtype="str")
+    """With what the own part of each key begins, behind what its kind begins with."""
+    names = part.keys["key"].reset_index(drop=True)
+    stem = stems(names)
+    found = pd.Series(None, names.index, dtype="str")
+    for begun, number in stem.value_counts().head(_MOST_STEMS).items():
+        mine = stem.eq(begun).to_numpy(dtype=bool)
+        if number >= FEW:
+            found[mine] = names[mine].str.slice(len(str(begun)), len(str(begun)) + 1)
+    return found
 
 
 def _selected(values: pd.Series, gone: Flags) -> list[str]:

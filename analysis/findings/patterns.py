@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.findings.bursts import YOUNG, command_patterns, known_of
+from analysis.findings.bursts import YOUNG, Known, command_patterns, known_of
 from analysis.findings.finished import finished, finished_by_hour, log_patterns, undue_from
 from analysis.findings.gaps import gap_patterns
 from analysis.findings.pairs import SCATTERED, compared_pairs, pair_patterns
@@ -48,12 +48,16 @@ def patterns_of_case(
     commands: pd.DataFrame,
     events: pd.DataFrame,
     retention_seconds: int,
+    jobs_expire: float | None = None,
 ) -> Patterns:
-    """The patterns of a case; a row ``nothing`` for each witness that looked and found none."""
+    """The patterns of a case; a row ``nothing`` for each witness that looked and found none. ``jobs_expire``: how long
+    job records are said to be kept, in seconds.
+    """
     removed = removals(commands, keys)
     stored = storing_times(tasks, jobs)
-    told = _or_nothing(command_patterns(removed, commands, known_of(keys, jobs, shots)), _commands(commands, removed))
-    pairs = compared_pairs(keys, changes, shots, stored)
+    known = known_of(keys, jobs, shots, jobs_expire) if len(commands) else Known({}, None, {})
+    told = _or_nothing(command_patterns(removed, commands, known), _commands(commands, removed))
+    pairs = compared_pairs(keys, changes, shots, stored, jobs_expire)
     names = _names(tasks, events)
     told += _or_nothing(pair_patterns(pairs, keys, changes, shots, stored, names), _snapshots(keys, shots))
     ended = finished(tasks, events, shots, retention_seconds)

@@ -68,6 +68,8 @@ def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
     spans = _spans(commands, stream, streams, times, ran)
     taking = words_in(commands["verb"], _TAKES) & commands["removed_by"].notna().to_numpy() & ran
     writing = (words_in(commands["verb"], _WRITES) | _expiries(commands)) & ran & ~taking
+    if not taking.any() and not writing.any():
+        return _nothing(spans)
     label, key = keys_named(commands.loc[taking | writing, ["keys"]])
     place = np.flatnonzero(taking | writing)[label]
     code, names = pd.factorize(key)
@@ -110,6 +112,11 @@ def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
     )
     kept = ~lives["family"].isin(PASSING)
     return Removals(found, spans, lives.loc[kept].drop(columns="row").reset_index(drop=True))
+
+
+def _nothing(spans: pd.DataFrame) -> Removals:
+    lives: dict[str, list[object]] = {name: [] for name in ("server", "stream", "db", "family", "start", "end", "by")}
+    return Removals(pd.DataFrame({name: [] for name in COLUMNS}), spans, pd.DataFrame(lives))
 
 
 def _expiries(commands: pd.DataFrame) -> Flags:

@@ -102,6 +102,7 @@ def _write_parts(looked: Investigation, folder: Path) -> None:
         folder / "bulk_patterns.json",
         {
             "finding": looked.bulk.headline,
+            "patterns": rows(looked.bulk.patterns),
             "keys_by_family": rows(looked.bulk.by_family),
             "gone_between_snapshots": rows(looked.bulk.gone),
         },

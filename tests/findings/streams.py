@@ -63,7 +63,7 @@ def found_in(rows: Iterable[dict[str, Any]] | pd.DataFrame, **more: Any) -> Bulk
     shots = looks(frame("evidence", more.pop("evidence", ())))
     return bulk_findings(
         empty["keys"], empty["tasks"], shots, frame("changes"), jobs=empty["jobs"], commands=seen,
-        events=empty["events"], retention_seconds=int(DAY),
+        events=empty["events"], retention_seconds=int(DAY), jobs_expire=more.get("jobs_expire"),
     )  # fmt: skip
 
 

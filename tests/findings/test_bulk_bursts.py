@@ -100,7 +100,7 @@ def test_a_clean_up_every_hour_is_the_rhythm_and_one_that_takes_much_more_is_not
     young = [key_of(i, JOB) for i in range(1100, 1400) if key_of(i, JOB) not in done]
     found = found_in([*usual, *(took(0.98 * DAY + i / 100, key, db=0) for i, key in enumerate(young))])
     assert [removal for _, removal in told(found)] == [True]
-    assert "younger than half of" in found.patterns.iloc[0]["says"]
+    assert "so it was no clean-up by age" in found.patterns.iloc[0]["says"]
 
 
 def test_a_nightly_clean_up_seen_once_takes_the_oldest_and_is_no_alarm():
@@ -118,6 +118,28 @@ def test_a_clean_up_that_took_records_far_younger_than_a_snapshot_held_is_an_ala
     usual = [took(30_000 + i / 10, key_of(i, JOB), db=0) for i in range(24 * 8, 24 * 9)]
     case = {"jobs": frame("jobs", held), "keys": in_keys(held), "evidence": [snapshot("a.rdb", 0)]}
     assert told(found_in([*rows, *usual], **case)) == [("purge", False)]
+
+
+def test_the_stated_retention_of_records_is_when_they_are_due():
+    rows = [wrote(i * 300, key_of(i, JOB), lives=None, db=0) for i in range(400)]
+    gone = [took(100_000 + i / 10, key_of(i, JOB), db=0) for i in range(300)]
+    assert told(found_in([*rows, *gone])) == [("purge", False)]
+    found = found_in([*rows, *gone], jobs_expire=7 * DAY)
+    assert told(found) == [("purge", True)]
+    assert "younger than half of 7 d" in found.patterns.iloc[0]["says"]
+
+
+def test_fifty_keys_of_a_large_kind_in_a_quiet_hour_are_a_burst_though_they_are_few_of_it():
+    rows = [*results(0, DAY, 10), *(took(0.9 * DAY + i / 10, key_of(500 + i * 17)) for i in range(50))]
+    row = found_in(rows).patterns.iloc[0]
+    assert (row["pattern"], row["removal"]) == ("deletion burst", True) and row["share"] < 0.01
+
+
+def test_a_recording_that_begins_with_a_removal_shows_it_though_it_shows_no_writing_of_those():
+    rows = [took(i / 1000, key_of(i)) for i in range(300)] + [wrote(20 + i * 10, key_of(900 + i)) for i in range(40)]
+    assert told(found_in(rows)) == [("prefix delete", True)]
+    few = [took(i, key_of(i)) for i in range(12)] + [wrote(20 + i * 10, key_of(900 + i)) for i in range(40)]
+    assert told(found_in(few)) == []
 
 
 def test_keys_that_are_nothing_to_celery_are_cleared_by_everybody():

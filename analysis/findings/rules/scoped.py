@@ -113,7 +113,9 @@ def vanished_with_it(view: View) -> Iterator[Finding]:
                 # Of results alone, and by the clocks of workers: what speaks against a cause does so less.
                 weights = {cause: max(weight, -SUPPORTIVE) for cause, weight in weights.items()}
             if weights:
-                yield Finding(f"scope-{one.witness}", record, f"{one.source}, keys", one.says, weights, event="scope")
+                # The name that the report on bulk removal gives it.
+                says = one.says if one.pattern == "nothing" else f"{one.says} As a pattern: {one.pattern}."
+                yield Finding(f"scope-{one.witness}", record, f"{one.source}, keys", says, weights, event="scope")
 
 
 def _weights(one: Scope) -> dict[str, float]:
