@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.redact import MASK, redact_text, redact_value, secret_name, shorten
+from analysis.redact import MASK, MAY_HOLD_SECRETS, redact_text, redact_value, secret_name, shorten
 
 SECRET_NAMES = """
 password passwd pwd db_password dbPassword PGPASSWORD user-password secret client_secret SECRET_KEY token access_token
@@ -191,3 +193,13 @@ def test_endless_nesting_is_cut() -> None:
 def test_shortened_text_keeps_its_start_and_says_what_is_missing() -> None:
     assert shorten("x" * 200) == "x" * 200
     assert shorten("ab" * 600, 1000) == "ab" * 500 + "… (200 more characters)"
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+@pytest.mark.parametrize("form", ["{0}", "\\u0078_{0}", "{0}=x1", "--{0} x1"])
+def test_what_may_hold_a_secret_is_told_from_the_json_text(name: str, form: str) -> None:
+    raw = json.dumps({form.format(name): "x1"}).replace("\\\\u", "\\u")
+    assert redact_value(json.loads(raw)) == json.loads(raw) or re.search(MAY_HOLD_SECRETS, raw)
+    raw = json.dumps([f"{form.format(name)}: x1", "amqp://me:x1@host", "redis-cli -a x1"])
+    for text in json.loads(raw):
+        assert redact_text(text) == text or re.search(MAY_HOLD_SECRETS, json.dumps(text))

@@ -86,6 +86,17 @@ def test_a_result_gone_before_its_retention_has_not_expired():
     assert share(verdict, "present") < 0.01
 
 
+def test_sightings_stand_in_the_order_of_their_times_not_of_their_names():
+    parts = {
+        "evidence": [snapshot("z.rdb", 100), snapshot("b.rdb", 200), snapshot("a.rdb", 9000)],
+        "tasks": [result("z.rdb", expires=86_400), result("b.rdb", expires=600)],
+    }
+    seen = view(**parts)
+    assert seen.results["snapshot"].tolist() == ["z.rdb", "b.rdb"]
+    assert seen.expires is not None and seen.expires.at == at(600)
+    assert led(concluded(**parts)) == ("natural_expiry", "absent")
+
+
 def test_a_snapshot_older_than_the_result_does_not_show_that_it_is_missing():
     verdict = concluded(
         evidence=[snapshot("a.rdb", -600)], events=[event("succeeded", 5)], stated=Settings(result_expires=3600)
