@@ -438,6 +438,18 @@ def test_a_sighting_after_the_last_snapshot_is_not_called_gone_by_that(folder):
     assert not {evidence for evidence, _ in weights(found) if evidence == "not-in-snapshot"}
 
 
+def test_an_earlier_sighting_in_the_same_place_shows_that_it_was_not_moved_there(folder):
+    kept(folder)
+    (folder / "one.rdb").unlink()
+    (folder / "two.rdb").write_bytes(snapshot(START + 200, {TASK: (done(), START + 600)}))
+    (folder / "case.toml").write_text("[databases]\nresults = 5\n")
+    found = verdict(folder)
+    assert found.records["result"].cause == "wrong_database"
+    assert not {evidence for evidence, _ in weights(found) if evidence == "moved-there"}
+    shutil.rmtree(folder / "archive")
+    assert {evidence for evidence, _ in weights(verdict(folder)) if evidence == "moved-there"}
+
+
 def test_an_archive_alone_says_that_it_was_there_not_that_it_is(folder):
     kept(folder)
     (folder / "one.rdb").unlink()

@@ -87,7 +87,7 @@ def test_a_result_gone_before_its_retention_has_not_expired():
 
 
 def test_sightings_stand_in_the_order_of_their_times_not_of_their_names():
-    parts = {
+    parts: dict[str, Any] = {
         "evidence": [snapshot("z.rdb", 100), snapshot("b.rdb", 200), snapshot("a.rdb", 9000)],
         "tasks": [result("z.rdb", expires=86_400), result("b.rdb", expires=600)],
     }
@@ -256,7 +256,7 @@ def test_a_purge_contradicted_by_counters_is_not_believed():
 
 
 def test_counters_that_stood_still_rule_their_causes_out_for_the_time_they_cover():
-    parts = {
+    parts: dict[str, Any] = {
         "evidence": [snapshot("a.rdb", 1000)],
         "events": [event("succeeded", 0)],
         "stated": Settings(result_expires=86400),
@@ -307,7 +307,7 @@ def test_a_result_gone_before_its_recorded_expiry_has_not_expired_however_late_t
 
 
 def test_an_answer_from_before_the_result_says_nothing_about_its_loss():
-    parts = {
+    parts: dict[str, Any] = {
         "evidence": [snapshot("a.rdb", 1000)],
         "events": [event("succeeded", 500)],
         "stated": Settings(result_expires=86400),
