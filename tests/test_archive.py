@@ -299,6 +299,15 @@ def test_a_part_that_is_cut_damaged_or_foreign_is_left_out_and_the_rest_is_read(
     assert len(case.tasks) == 1 and len(case.shortcomings) == 7
 
 
+def test_a_server_that_no_folder_can_be_named_like_is_refused(folder):
+    [path] = kept(folder).files
+    table = pq.read_table(path)
+    names = pa.array(["a" * 256] * len(table), pa.string()).dictionary_encode()
+    pq.write_table(table.set_column(1, SCHEMA.field("server"), names), path)
+    (folder / "one.rdb").unlink()
+    assert "no folder can be named" in str(analysis.open_case(folder).ignored[0])
+
+
 def test_a_file_does_not_get_memory_on_its_word(folder, monkeypatch):
     [path] = kept(folder).files
     monkeypatch.setattr("analysis.celery.archive.LARGEST_GROUP", 1000)

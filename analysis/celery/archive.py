@@ -55,6 +55,7 @@ SCHEMA = pa.schema([(column.name, _TYPES[column.dtype]) for column in FRAMES["ar
 ONE_SNAPSHOT = ("server", "seen_in", "seen_sha256", "seen_at")
 """What every row of a part says alike."""
 
+_LONGEST_NAME = 255
 _NO_TIME = np.iinfo(np.int64).min
 
 
@@ -101,7 +102,9 @@ def read_part(path: Path, *, source: str, server: str = "") -> Part:
             raise Unusable("its rows are of several snapshots, or of none: no file of this kit's archive")
         (own,), (seen_in,), (sha256,), _ = told.values()
         if server and own not in ("", server):
-            raise Unusable(f"is of the server {own!r}, and lies in the folder of another")
+            raise Unusable(f"is of the server {str(own)[:80]!r}, and lies in the folder of another")
+        if len(str(own or "")) > _LONGEST_NAME:
+            raise Unusable("names a server as no folder can be named")
         where = {"snapshot": source, "server": server or str(own or "")}
         return Part(
             source,
