@@ -14,6 +14,7 @@ from analysis.findings.patterns import Patterns, patterns_of_case
 from analysis.findings.scope import scope_sentence, scopes_of_case
 from analysis.findings.scope.between import comparable, early
 from analysis.findings.scope.extents import Scope
+from analysis.findings.told import titled
 from analysis.findings.witnesses import witnesses
 from analysis.findings.words import count
 from analysis.frames import frame
@@ -137,12 +138,12 @@ def headline(patterns: pd.DataFrame, scopes: tuple[Scope, ...]) -> str:
         sure = "" if first["strength"] == "shown" else ", as it seems"
         others = count(len(removed) - 1, "other removal")
         more = "" if len(removed) == 1 else f" {others} {'is' if len(removed) == 2 else 'are'} told below."
-        return f"{first['pattern'].capitalize()}{sure}: {said if same else first['says']}{more}"
+        return f"{titled(first['pattern'])}{sure}: {said if same else first['says']}{more}"
     looked = patterns["witness"].isin(("commands", "snapshots")) & patterns["strength"].ne("hint")
     if not looked.any():
         return said
     waves = patterns.loc[patterns["pattern"].isin(("stampede", "expiry wave"))]
-    also = f" {waves.iloc[0]['pattern'].capitalize()}: {waves.iloc[0]['says']}" if len(waves) else ""
+    also = f" {titled(waves.iloc[0]['pattern'])}: {waves.iloc[0]['says']}" if len(waves) else ""
     return f"No removal stands out from the case's own rhythm.{also} {said}"
 
 

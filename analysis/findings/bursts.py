@@ -107,6 +107,7 @@ def command_patterns(found: Removals, commands: pd.DataFrame, known: Known) -> l
         rhythm = max(rhythm, _catching_up(rows, removed, found.lives))
         if len(rows) >= TIMES_MORE * rhythm and _dense(rows):
             told.append(_named(rows, rhythm, removed, held, found, known))
+    told += _shortened(found, known)
     told += _waves(found)
     return list(_once(told))
 
@@ -376,10 +377,33 @@ def _evictions(found: Removals, held: Callable[[], Held]) -> Iterator[Pattern]:
         )  # fmt: skip
 
 
+def _shortened(found: Removals, known: Known) -> Iterator[Pattern]:
+    """Bursts of keys that were given less time than they had."""
+    rows = found.shortened
+    if not len(rows):
+        return
+    for mine, rhythm in bursts(rows.loc[old(rows, found.spans, found.lives)], found.spans, FEW):
+        one = mine.iloc[0]
+        family, number = str(one["family"]), None if pd.isna(one["db"]) else int(one["db"])
+        gone = mine["key"].nunique()
+        of = max(gone, known.held.get((number if number is not None else -1, family), 0))
+        since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (mine["at"].min(), mine["at"].max()))
+        had = duration(float(np.median(mine["due"].to_numpy(dtype=np.int64) - mine["at"].to_numpy())) / MICRO)
+        large = gone >= LEAST_SHARE * of or gone >= max(MANY, MANY_TIMES * rhythm)
+        says = f"{kind(family, gone)} were given less than half of the time that they had left ({had} at the median) "
+        says += f"from {stamp(since)} to {stamp(until)}."
+        yield Pattern(
+            "shortened TTL", "commands", says, str(one["server"]), number, (family,), since, until, gone, of, rhythm,
+            "shown" if large else "hint", large and family in (*_OWN, *_RECORDS),
+        )  # fmt: skip
+
+
 def _waves(found: Removals) -> Iterator[Pattern]:
     """Keys of a kind that expired together: because they had been written together, or for an expiry set for all."""
     rows = found.rows.loc[found.rows["by"].eq("expiry")]
     for mine, rhythm in bursts(rows, found.spans, FEW_EXPIRED):
+        if mine["key"].isin(found.shortened["key"]).mean() >= _TIMED:
+            continue  # told as what it was: their time was shortened
         due, written = mine["due"].to_numpy(dtype=np.int64), mine["written"].to_numpy(dtype=np.int64)
         one, known = mine.iloc[0], written != NONE
         group = rows.loc[rows["stream"].eq(one["stream"]) & rows["stem"].eq(one["stem"])]
@@ -396,10 +420,10 @@ def _waves(found: Removals) -> Iterator[Pattern]:
 
 
 def _written(written: NDArray[np.int64], due: NDArray[np.int64], group: pd.DataFrame) -> NDArray[np.int64]:
-    """When they had been written: as the stream shows, else by the time to live that most of the kind have."""
+    """When they had been written: as the stream shows, else by the time to live that nearly all of the kind have."""
     lives = (group["due"] - group["written"]).loc[group["due"].ne(NONE) & group["written"].ne(NONE)] // MICRO
-    if len(lives):
-        written = np.where((written == NONE) & (due != NONE), due - int(lives.mode().iloc[0]) * MICRO, written)
+    if len(lives) >= FEW and nearly_all(int(lives.eq(most := lives.mode().iloc[0]).sum()), int(lives.ne(most).sum())):
+        written = np.where((written == NONE) & (due != NONE), due - int(most) * MICRO, written)
     return written[written != NONE]
 
 
@@ -413,10 +437,10 @@ def mirrored(due: NDArray[np.int64], written: NDArray[np.int64]) -> tuple[str, s
     if spread > _WIDTHS[2] * MICRO:
         return "", ""
     if len(written) < FEW_EXPIRED:
-        return "expiry wave", ", and all were due then; when they had been written is not shown"
+        return "expiry wave", ", and all were due then; when they had been given that expiry is not shown"
     if _spread(written) <= 3 * max(spread, _WIDTHS[1] * MICRO):
         first = pd.Timestamp(int(written.min()), unit="us", tz="UTC")
-        return "stampede", f", as they had been written together from {stamp(first)} on"
+        return "stampede", f", as they had been written, or given it, together from {stamp(first)} on"
     return "expiry wave", f", though they had been written over {duration(_spread(written) / MICRO)}"
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.celery.families import CHORD_UNLOCK, GROUP_META, TASK_META
-from analysis.findings.deeds import WRITES, stream_of
+from analysis.findings.deeds import EXPIRES, WRITES, stream_of
 from analysis.findings.scope.between import PASSING
 from analysis.findings.scope.sweeps import keys_named, stems
 from analysis.frames import in_micros, words_in
@@ -51,6 +51,8 @@ class Removals:
     end (microseconds; the stream's own begin and end where it was there before, or is after), by (who ended it; flush;
     empty = it is there still).
 
+    ``shortened``: columns as of ``rows``, of keys that were given less than half of the time that they had left.
+
     Keys that come and go with the work itself (``between.PASSING``, lists, chords) are left out, and what was refused.
     A client's removal of a key whose expiry may have come is unsure.
     """
@@ -58,6 +60,7 @@ class Removals:
     rows: pd.DataFrame
     spans: pd.DataFrame
     lives: pd.DataFrame
+    shortened: pd.DataFrame
 
 
 def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
@@ -111,12 +114,67 @@ def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
         }
     )
     kept = ~lives["family"].isin(PASSING)
-    return Removals(found, spans, lives.loc[kept].drop(columns="row").reset_index(drop=True))
+    lives = lives.loc[kept].drop(columns="row").reset_index(drop=True)
+    return Removals(found, spans, lives, _shortened(commands, stream, streams, times, keys, ran))
+
+
+def _shortened(
+    commands: pd.DataFrame, stream: Codes, streams: NDArray[np.object_], times: NDArray[np.int64], keys: pd.DataFrame,
+    ran: Flags,
+) -> pd.DataFrame:  # fmt: skip
+    """``Removals.shortened``: the time that a key had is told by the command, or by the last one on that key."""
+    changes = words_in(commands["verb"], EXPIRES) & ran
+    given = in_micros(commands["expires_at"]).copy()
+    ttl = commands["ttl"].to_numpy(dtype=np.int64, na_value=-1)
+    given[(given == NONE) & (ttl >= 0)] = (times + ttl * 1_000)[(given == NONE) & (ttl >= 0)]
+    telling = (changes | words_in(commands["verb"], _WRITES)) & ran & (given != NONE)
+    if not (changes & telling).any():
+        return pd.DataFrame({name: [] for name in COLUMNS})
+    label, key = keys_named(commands.loc[telling, ["keys"]])
+    place = np.flatnonzero(telling)[label]
+    code, names = pd.factorize(key)
+    order, same = _by_key(stream[place], commands["db"].to_numpy(dtype=np.int64, na_value=-1)[place], code)
+    before, written = np.full(len(place), NONE), np.full(len(place), NONE)
+    before[order[1:][same[1:]]] = given[place][order[:-1][same[1:]]]
+    written[order[1:][same[1:]]] = times[place][order[:-1][same[1:]]]
+    due = in_micros(commands["due_at"])[place]
+    had = np.where(due != NONE, due, before)
+    at = times[place]
+    hit = changes[place] & (had != NONE) & (had > at)
+    hit &= (given[place] - at) < (np.where(hit, had, at) - at) / 2
+    texts = pd.Series(names, dtype="str")
+    stem = stems(texts)
+    family = _families(texts, stem, keys, _lists(commands, ran))
+    hit &= ~np.isin(family, PASSING)[code]
+    place, code = place[hit], code[hit]
+    rows = commands.iloc[place]
+    return pd.DataFrame(
+        {
+            "server": rows["server"].to_numpy(),
+            "stream": pd.Categorical.from_codes(stream[place], streams),
+            "source": rows["source"].to_numpy(),
+            "witness": rows["witness"].to_numpy(),
+            "db": rows["db"].to_numpy(),
+            "stem": pd.Categorical(stem)[code],
+            "family": pd.Categorical(family)[code],
+            "key": texts.take(code).to_numpy(),
+            "label": commands.index.to_numpy()[place],
+            "at": at[hit],
+            "known": True,
+            "by": "client",
+            "or_by": None,
+            "client": rows["client"].to_numpy(),
+            "verb": rows["verb"].to_numpy(),
+            "written": written[hit],
+            "due": had[hit],
+        }
+    )
 
 
 def _nothing(spans: pd.DataFrame) -> Removals:
     lives: dict[str, list[object]] = {name: [] for name in ("server", "stream", "db", "family", "start", "end", "by")}
-    return Removals(pd.DataFrame({name: [] for name in COLUMNS}), spans, pd.DataFrame(lives))
+    none = pd.DataFrame({name: [] for name in COLUMNS})
+    return Removals(none, spans, pd.DataFrame(lives), none)
 
 
 def _expiries(commands: pd.DataFrame) -> Flags:

@@ -51,6 +51,11 @@ class Pattern:
     removal: bool = False
 
 
+def titled(pattern: str) -> str:
+    """A pattern's name at the beginning of a sentence."""
+    return pattern[:1].upper() + pattern[1:]
+
+
 COLUMNS = (
     "pattern", "witness", "server", "db", "families", "since", "until", "gone", "of", "share", "expected", "strength",
     "removal", "says",

@@ -15,7 +15,7 @@ from analysis.findings.pairs import SCATTERED
 from analysis.findings.rhythm import LARGEST_MORE, SURPRISE, TIMES_MORE
 from analysis.findings.scope.extents import FEW
 from analysis.findings.scope.naming import LARGE, PATTERNS
-from analysis.findings.told import STRENGTHS, WITNESSES
+from analysis.findings.told import STRENGTHS, WITNESSES, titled
 from analysis.findings.words import count, duration, listed, percent, stamp
 from analysis.report.closing import taken
 from analysis.report.html import Html, listing, said, sentence, table, together
@@ -52,7 +52,7 @@ def patterns(found: BulkFindings) -> Html:
 
 
 def _name(row: tuple) -> str:  # type: ignore[type-arg]
-    name = str(row.pattern).capitalize()  # type: ignore[attr-defined]
+    name = titled(str(row.pattern))  # type: ignore[attr-defined]
     if row.removal:  # type: ignore[attr-defined]
         return f"{name} (removed before due)"
     return "Nothing stands out" if name == "Nothing" else name

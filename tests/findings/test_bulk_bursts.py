@@ -197,6 +197,21 @@ def test_keys_written_over_hours_that_expire_at_one_time_are_an_expiry_wave():
     assert told(found_in(rows)) == [("expiry wave", False)]
 
 
+def test_keys_that_were_given_less_time_are_that_and_no_stampede():
+    rows = [wrote(i * 60, key_of(i)) for i in range(1000)]
+    cut = 70_000.0
+    for i in range(200, 800):
+        expire = {**wrote(cut + i / 1000, key_of(i), lives=60), "verb": "PEXPIREAT", "due_at": at(i * 60 + DAY)}
+        rows += [expire, took(cut + 60 + i / 1000, key_of(i), by="expiry")]
+    found = found_in(rows)
+    assert told(found) == [("shortened TTL", True)]
+    assert found.patterns.iloc[0]["gone"] == 600 and "less than half" in found.patterns.iloc[0]["says"]
+    # More time is a renewal.
+    longer = [{**wrote(cut + i / 1000, key_of(i), lives=2 * DAY), "verb": "PEXPIREAT", "due_at": at(i * 60 + DAY)}
+              for i in range(200, 800)]  # fmt: skip
+    assert told(found_in([*(wrote(i * 60, key_of(i)) for i in range(1000)), *longer])) == []
+
+
 def test_a_stream_without_times_shows_a_burst_only_where_its_rows_stand_together():
     rows = results(0, 10 * HOUR, 10)
     spread = [took(5 * HOUR + i * 100, key_of(i)) for i in range(100)]

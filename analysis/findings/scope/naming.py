@@ -16,13 +16,14 @@ PATTERNS: dict[str, str] = {
     "eviction": "keys of several kinds, the longest idle or the nearest to expiry first, as maxmemory removes them",
     "deletion burst": "many keys of one kind were removed by name in a short time, and most of the kind stayed",
     "gap": "those stored in one range of time are missing, and those before and after it are there",
+    "shortened TTL": "many keys were given less than half of the time they had left, and expire before they were due",
     "stampede": "many keys expired together because they had been written together, one TTL earlier",
     "expiry wave": "many keys expired together that had not been written together: an expiry set for all of them",
     "nothing": "nothing stands out from the case's own rhythm",
 }
 """The closed list of patterns and what they mean."""
 
-REMOVALS = frozenset(("flush", "swap", "prefix delete", "purge", "eviction", "deletion burst", "gap"))
+REMOVALS = frozenset(("flush", "swap", "prefix delete", "purge", "eviction", "deletion burst", "gap", "shortened TTL"))
 """Patterns in which keys may have gone before they were due; the others are the keys' own expiry, or nothing."""
 
 LARGE = 0.2
