@@ -147,6 +147,7 @@ def find_bulk(case: Case) -> BulkFindings:
         ).seconds,
         evidence=case.evidence,
         jobs_expire=case.settings.jobs.expires if case.settings.jobs else None,
+        servers=case.servers,
     )
 
 

@@ -159,6 +159,7 @@ def bulk_findings(
     retention_seconds: int | None = None,
     evidence: pd.DataFrame | None = None,
     jobs_expire: float | None = None,
+    servers: pd.DataFrame | None = None,
 ) -> BulkFindings:
     """The bulk patterns of a case. ``by_family``: columns server, db, family, keys, bytes, of each server's last
     snapshot. Logs are read where ``retention_seconds`` says how long results are kept (0 = for ever).
@@ -179,6 +180,7 @@ def bulk_findings(
         events if events is not None and retention_seconds is not None else frame("events"),
         retention_seconds or 0,
         jobs_expire,
+        servers,
     )
     return BulkFindings(
         headline(looked.table, scopes),

@@ -34,18 +34,20 @@ _SPREAD = 0.5
 # So many of a second kind that went too are no accident.
 _LEAST = 3
 _MOST_STEMS = 50
+_NEAR = pd.Timedelta(minutes=1)
 _NEARLY = 0.9
 
 
 @dataclass(frozen=True)
 class Compared:
     """Two snapshots of one server: the keys of the first that can be compared, without those whose going is the usual
-    turnover (``usual`` of them), and what is said of it.
+    turnover (``usual`` of them); ``every``: with those.
     """
 
     pair: pd.Series
     pool: Pool
     usual: int
+    every: Pool
 
 
 def compared_pairs(
@@ -70,12 +72,15 @@ def pair_patterns(
     shots: pd.DataFrame,
     stored: pd.DataFrame,
     names: pd.Series,
+    servers: pd.DataFrame,
 ) -> list[Pattern]:
-    """The patterns of each two snapshots that follow each other. ``names``: the task's name by its ID."""
+    """The patterns of each two snapshots that follow each other. ``names``: the task's name by its ID; ``servers``: the
+    frame of INFO's answers, whose counter of evictions may account for what went.
+    """
     told: list[Pattern] = []
     for one in compared:
         others = [other for other in compared if other is not one and other.pair["server"] == one.pair["server"]]
-        told += _whole(one) or [*_kinds(one, others, names)]
+        told += _whole(one) or _evicted(one, servers) or [*_kinds(one, others, names)]
         told += _waves(one.pair, changes, stored, shots)
     return told
 
@@ -96,7 +101,7 @@ def _compared(
     if (~turned).sum() and (~(young | turned)).sum() < FEW:
         young[:] = False  # a system as young as that: what went of it is told from what stayed alone
     usual = young | turned
-    return Compared(pair, pool.where(~usual), int((usual & pool.gone).sum()))
+    return Compared(pair, pool.where(~usual), int((usual & pool.gone).sum()), pool)
 
 
 def _usual(pool: Pool, pair: pd.Series, keys: pd.DataFrame, jobs_expire: float | None) -> tuple[Flags, Flags]:
@@ -150,6 +155,45 @@ def _whole(one: Compared) -> list[Pattern]:
     if set(members.keys["family"].astype("str")) <= {"other"} and len(members.gone) < FEW_OTHER:
         return []
     return [_pattern(one, members, found, found.extent)]
+
+
+def _evicted(one: Compared, servers: pd.DataFrame) -> list[Pattern]:
+    """What went, where INFO counts as many evictions in that time: then nothing of it is usual turnover."""
+    gone = int(one.every.gone.sum())
+    counted = _evictions(servers.loc[servers["server"].eq(one.pair["server"])], one.pair["since"], one.pair["until"])
+    if gone < FEW or counted < max(FEW, gone / 2):
+        return []
+    order, says = ordered(one.every)
+    families, dbs = one.every.of_gone()
+    pair = one.pair
+    said = (
+        f"Between {stamp(pair['since'])} and {stamp(pair['until'])} went, before they were due, {_of(one.every)}{says}"
+    )
+    said += f"; INFO counts {count(counted, 'eviction')} in that time."
+    return [
+        Pattern(
+            pattern_of("scattered", order, families, evicted=True), "snapshots", said, str(pair["server"]),
+            dbs[0] if len(dbs) == 1 else None, families, pair["since"], pair["until"], gone, len(one.every.gone), 0.0,
+            "likely", True,
+        )
+    ]  # fmt: skip
+
+
+def _evictions(answers: pd.DataFrame, since: pd.Timestamp, until: pd.Timestamp) -> int:
+    """By how much ``evicted_keys`` grew from the last answer before ``since`` to the first behind ``until``, or between
+    those nearest to them; 0 where the server restarted between, or there is one answer only that counts from before.
+    """
+    known = answers.loc[answers["evicted_keys"].notna() & answers["at"].notna()].sort_values("at", kind="stable")
+    if not len(known):
+        return 0
+    before, behind = known.loc[known["at"] <= since + _NEAR], known.loc[known["at"] >= until - _NEAR]
+    first = before.iloc[-1] if len(before) else known.iloc[0]
+    last = behind.iloc[0] if len(behind) else known.iloc[-1]
+    if pd.notna(last["counters_since"]) and last["counters_since"] >= since:
+        return int(last["evicted_keys"])
+    if first["at"] >= last["at"] or first["run_id"] != last["run_id"]:
+        return 0
+    return max(0, int(last["evicted_keys"]) - int(first["evicted_keys"]))
 
 
 def _kinds(one: Compared, others: list[Compared], names: pd.Series) -> Iterator[Pattern]:

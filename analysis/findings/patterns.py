@@ -21,6 +21,7 @@ from analysis.findings.scope.extents import FEW
 from analysis.findings.shares import removals_by_hour, removers, shares
 from analysis.findings.told import Pattern, patterns_frame
 from analysis.findings.words import count, duration, percent, stamp
+from analysis.frames import frame
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ def patterns_of_case(
     events: pd.DataFrame,
     retention_seconds: int,
     jobs_expire: float | None = None,
+    servers: pd.DataFrame | None = None,
 ) -> Patterns:
     """The patterns of a case; a row ``nothing`` for each witness that looked and found none. ``jobs_expire``: how long
-    job records are said to be kept, in seconds.
+    job records are said to be kept, in seconds; ``servers``: INFO's answers.
     """
     removed = removals(commands, keys)
     stored = storing_times(tasks, jobs)
@@ -59,7 +61,8 @@ def patterns_of_case(
     told = _or_nothing(command_patterns(removed, commands, known), _commands(commands, removed))
     pairs = compared_pairs(keys, changes, shots, stored, jobs_expire)
     names = _names(tasks, events)
-    told += _or_nothing(pair_patterns(pairs, keys, changes, shots, stored, names), _snapshots(keys, shots))
+    answers = servers if servers is not None else frame("servers")
+    told += _or_nothing(pair_patterns(pairs, keys, changes, shots, stored, names, answers), _snapshots(keys, shots))
     ended = finished(tasks, events, shots, retention_seconds)
     shot = last_sound(shots)
     until = shot["taken_at"].min() if len(shot) else None

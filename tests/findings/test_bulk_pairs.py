@@ -26,8 +26,8 @@ def kept(number: int, age: float, *, family: str = "result", lives: float | None
     return {**row, "at": at(-age), "gone": False, **more}
 
 
-def pair(rows: Iterable[Row], until: float = HOUR, *, since: Iterable[Row] = (), more: Iterable[Iterable[Row]] = ()
-         ) -> BulkFindings:  # fmt: skip
+def pair(rows: Iterable[Row], until: float = HOUR, *, since: Iterable[Row] = (), more: Iterable[Iterable[Row]] = (),
+         servers: Iterable[Row] = ()) -> BulkFindings:  # fmt: skip
     """What is found between snapshots at 0 and ``until``, of the second of which the keys ``since`` are new; ``more``:
     what each further snapshot held of before."""
     held = [list(rows)]
@@ -58,6 +58,7 @@ def pair(rows: Iterable[Row], until: float = HOUR, *, since: Iterable[Row] = (),
     shots = looks(frame("evidence", [snapshot(name, when) for name, when in zip(names, times, strict=True)]))
     return bulk_findings(
         frame("keys", keys), frame("tasks", tasks), shots, frame("changes", changes), jobs=frame("jobs", jobs),
+        servers=frame("servers", servers),
     )  # fmt: skip
 
 
@@ -130,6 +131,18 @@ def test_a_clean_up_by_age_is_usual_and_one_that_goes_deeper_is_not():
     assert told(pair([*day_of(300), *night], 12 * HOUR)) == []
     deep = without(JOBS, lambda i, row: i > 24)
     assert told(pair([*day_of(300), *deep], 12 * HOUR)) == [("purge", True)]
+
+
+def test_what_the_counter_of_evictions_accounts_for_was_evicted_and_is_no_clean_up():
+    rows = without([*day_of(300), *JOBS], lambda i, row: row["family"] == "job" and i > 300 + 24 * 6)
+    info = [{"server": "", "at": at(when), "run_id": "r", "evicted_keys": number, "counters_since": at(-DAY)}
+            for when, number in ((-10, 5), (12 * HOUR + 10, 30))]  # fmt: skip
+    assert told(pair(rows, 12 * HOUR)) == []
+    found = pair(rows, 12 * HOUR, servers=info)
+    assert told(found) == [("eviction", True)]
+    assert "INFO counts 25 evictions" in found.patterns.iloc[0]["says"]
+    assert told(pair(rows, 12 * HOUR, servers=[info[0], info[1] | {"run_id": "s"}])) == []
+    assert told(pair(rows, 12 * HOUR, servers=[info[0], info[1] | {"evicted_keys": 8}])) == []
 
 
 def test_a_kind_that_is_there_again_was_turned_over():
