@@ -323,16 +323,25 @@ def _alarming(
     too_young = int((ages[seen] < usual / 2).sum())
     if too_young >= FEW and too_young * 10 >= len(whole):
         return True, f"; {too_young:,} of them were younger than half of {duration(usual)}, to which they are kept else"
+    if seen.mean() < _TIMED:
+        return False, "; how old most of them were is not known, so that it was a clean-up by age is not ruled out"
     return False, f"; such records are kept for {duration(usual)} at other times too, so a clean-up by age explains it"
 
 
 def _ages(rows: pd.DataFrame, known: Known, begin: int) -> pd.Series:
-    """Age in seconds of each key when it went: by its record, else by its writing; missing where neither is told."""
+    """Age in seconds of each key when it went: by its record, else by its writing, else by the expiry that it had and
+    how long such records are said to be kept; missing where nothing tells it.
+    """
     made = pd.to_datetime(rows["key"].map(known.made), utc=True).astype("datetime64[us, UTC]")
     written = rows["written"].to_numpy(dtype=np.int64)
     from_made = (pd.to_datetime(rows["at"], unit="us", utc=True) - made).dt.total_seconds()
     from_written = pd.Series((rows["at"].to_numpy(dtype=np.int64) - written) / MICRO, rows.index).mask(written == NONE)
-    return from_made.fillna(from_written)
+    found = from_made.fillna(from_written)
+    if known.stated:
+        due = rows["due"].to_numpy(dtype=np.int64)
+        left = pd.Series((due - rows["at"].to_numpy(dtype=np.int64)) / MICRO, rows.index).mask(due == NONE)
+        found = found.fillna((known.stated - left).clip(lower=0))
+    return found
 
 
 def _usual_age(whole: pd.DataFrame, alike: pd.DataFrame, known: Known, begin: int) -> float | None:
