@@ -49,6 +49,7 @@ from analysis.report.time_axis import STRIP_PX, hatch, strips_of, time_axis, wit
 _MOST_COLUMNS = 240
 _FEWEST_COLUMNS = 12
 _MOST_ROWS = 8
+_LEAST_PX = 6.0
 _EARLY = ("client", "eviction")
 # Who sees a removal, and who the end of a task.
 COMMANDS = ("append-only file", "replication backlog", "MONITOR log", "keyspace log")
@@ -191,9 +192,10 @@ def plot_shares(
             hatch(ax, unwitnessed(cells, hours.begin, hours.end), hours.begin, base - ROW_PX, base)
             for cell in cells.itertuples():
                 left, right = ((end - hours.begin).total_seconds() for end in (cell.since, cell.until))
-                ax.add_patch(
-                    Rectangle((left, base - ROW_PX), right - left, ROW_PX, facecolor=_tint(cell.share), linewidth=0)
-                )
+                # Between two snapshots lie seconds, perhaps, on an axis of hours.
+                wide = max(right - left, _LEAST_PX * hours.seconds / width)
+                left = min(left, hours.seconds - wide)
+                ax.add_patch(Rectangle((left, base - ROW_PX), wide, ROW_PX, facecolor=_tint(cell.share), linewidth=0))
             ax.add_patch(
                 Rectangle((0, base - ROW_PX), hours.seconds, ROW_PX, fill=False, edgecolor=LINE, linewidth=0.8)
             )
