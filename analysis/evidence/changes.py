@@ -55,7 +55,8 @@ def _parts(before: Snapshot, after: Snapshot) -> Iterator[pd.DataFrame]:
 def _heads(snapshot: Snapshot) -> Iterator[NDArray[np.uint64]]:
     for begin in range(0, len(snapshot.keys), _ROWS):
         part = snapshot.keys[["db", "key"]].iloc[begin : begin + _ROWS]
-        yield hashes(as_arrow(part["key"]), part["db"])
+        # By the size of the whole: each part alone would be small enough to be gone through without compiling.
+        yield hashes(as_arrow(part["key"]), part["db"], snapshot.kernels)
 
 
 def _compared(before: Snapshot, after: Snapshot, one: Rows, two: Rows) -> pd.DataFrame:

@@ -46,9 +46,11 @@ def split(texts: pa.Array, rows: Rows, marker: str) -> tuple[Rows, pa.Array]:
     return begins, _text(out[:made], ends)
 
 
-def hashes(texts: pa.Array, seeds: Any) -> NDArray[np.uint64]:
-    """32 bits for each text with its seed; equal ones with equal seeds have the same, in every run."""
-    kernels, octets, bounds = _parts(texts)
+def hashes(texts: pa.Array, seeds: Any, kernels: Kernels | None = None) -> NDArray[np.uint64]:
+    """32 bits for each text with its seed; equal ones with equal seeds have the same, in every run. ``kernels``: of
+    what the texts are a part of; else their own size tells.
+    """
+    kernels, octets, bounds = _parts(texts, kernels)
     out = kernels.numbers(len(texts))
     kernels(hash_texts)(octets, bounds, kernels.given(seeds), out)
     return np.frombuffer(out, np.int64).astype(np.uint64)
@@ -68,10 +70,10 @@ def decoded_texts(ends: Rows, octets: bytes) -> pa.Array:
         return pa.array([decoded(one) for one in found.to_pylist()], pa.large_string())
 
 
-def _parts(texts: pa.Array) -> tuple[Kernels, Any, Any]:
+def _parts(texts: pa.Array, kernels: Kernels | None = None) -> tuple[Kernels, Any, Any]:
     _, bounds, octets = texts.buffers()
     places = np.frombuffer(bounds, np.int64, len(texts) + 1, 8 * texts.offset)
-    kernels = kernels_for(int(places[-1] - places[0]))
+    kernels = kernels or kernels_for(int(places[-1] - places[0]))
     source = kernels.source(memoryview(octets if octets is not None else b""))
     return kernels, source, places if kernels.compiled else places.tolist()
 
