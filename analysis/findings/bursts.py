@@ -55,6 +55,8 @@ _OWN = ("result", "group_result")
 _RECORDS = ("job", "rq_job", "rq_results")
 _MOST = 20
 _TIMED, _APART = 0.5, 4
+# Of what is kept for three days and more, a clean-up every day takes a third or, over a weekend, a half.
+_LONG_KEPT, _NO_CLEAN_UP = 3 * DAY, 0.8
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,7 @@ def _named(
     others = removed.loc[alike.to_numpy(dtype=bool)]
     labels = there["label"].to_numpy(dtype=np.int64)
     passed = int((labels[spared] < np.median(labels[~spared])).sum()) if (~spared).sum() >= FEW else 0
-    removal, why = _alarming(whole, ~spared, passed, others, found, known)
+    removal, why = _alarming(whole, ~spared, passed, others, found, known, of)
     since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (first, last))
     clients = [str(client) for client in whole["client"].dropna().unique()]
     verbs = whole["verb"].astype("str").str.upper().value_counts().index
@@ -293,19 +295,26 @@ def _extent(labels: NDArray[np.int64], went: NDArray[np.bool_], unseen: int, gon
 
 
 def _alarming(
-    whole: pd.DataFrame, went: NDArray[np.bool_], passed: int, alike: pd.DataFrame, found: Removals, known: Known
+    whole: pd.DataFrame,
+    went: NDArray[np.bool_],
+    passed: int,
+    alike: pd.DataFrame,
+    found: Removals,
+    known: Known,
+    of: int,
 ) -> tuple[bool, str]:
     """Whether a burst took what should have stayed, and what to say of it: results have an expiry of their own; what
     else there is may be removed by a clean-up, once it is old. ``went``: which of those that the stream shows to have
     been there, ``passed``: how many it shows to stay that are older than half of those; ``alike``: all removals of that
-    kind.
+    kind; ``of``: how many there were.
     """
     stream, family = whole["stream"].iloc[0], str(whole["family"].iloc[0])
     begin = int(found.spans.set_index("stream").loc[stream, "begin"])
     if family in _OWN:
         lives = found.lives.loc[found.lives["stream"].eq(stream) & found.lives["family"].eq(family), "start"]
         at_once = whole.groupby("label")["key"].size().max() >= FEW
-        if at_once or (lives > begin).any():
+        # Notifications may be of removals alone; the other witnesses show what is written, too.
+        if at_once or whole["witness"].iloc[0] != "keyspace log" or (lives > begin).any():
             return True, ""
         return False, "; the witness shows none of them written, so they may have been forgotten once they were read"
     ages = _ages(whole, known, begin)
@@ -323,6 +332,8 @@ def _alarming(
     too_young = int((ages[seen] < usual / 2).sum())
     if too_young >= FEW and too_young * 10 >= len(whole):
         return True, f"; {too_young:,} of them were younger than half of {duration(usual)}, to which they are kept else"
+    if usual >= _LONG_KEPT and len(whole) >= _NO_CLEAN_UP * of:
+        return True, f"; they are kept for {duration(usual)} else, of which a clean-up takes no such part at once"
     if seen.mean() < _TIMED:
         return False, "; how old most of them were is not known, so that it was a clean-up by age is not ruled out"
     return False, f"; such records are kept for {duration(usual)} at other times too, so a clean-up by age explains it"

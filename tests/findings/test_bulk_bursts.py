@@ -129,6 +129,24 @@ def test_the_stated_retention_of_records_is_when_they_are_due():
     assert "younger than half of 7 d" in found.patterns.iloc[0]["says"]
 
 
+def test_a_clean_up_takes_no_four_fifths_of_what_is_kept_for_days():
+    held = [record(i, -(i % 240) * HOUR) for i in range(600)]
+    rows = [wrote(i * 300, key_of(1000 + i, JOB), lives=None, db=0) for i in range(100)]
+    for number, alarm in ((580, True), (60, False)):
+        gone = [took(30_000 + i / 100, key_of(5000 + i, JOB), db=0) for i in range(number)]
+        case = {"jobs": frame("jobs", held), "keys": in_keys(held), "evidence": [snapshot("a.rdb", 0)]}
+        found = found_in([*rows, *gone], **case)
+        assert found.patterns["removal"].any() == alarm
+
+
+def test_notifications_that_show_no_writing_may_be_of_forgets():
+    rows = [took(i * 10, "job:x", db=0) for i in range(3)] + [took(DAY / 2 + i, key_of(i)) for i in range(40)]
+    rows += [took(DAY, "job:x", db=0)]
+    heard = [{**row, "source": "keyspace.log", "witness": "keyspace log", "verb": "del"} for row in rows]
+    assert not found_in(heard).patterns["removal"].any()
+    assert found_in(rows).patterns["removal"].any()
+
+
 def test_fifty_keys_of_a_large_kind_in_a_quiet_hour_are_a_burst_though_they_are_few_of_it():
     rows = [*results(0, DAY, 10), *(took(0.9 * DAY + i / 10, key_of(500 + i * 17)) for i in range(50))]
     row = found_in(rows).patterns.iloc[0]
