@@ -11,7 +11,7 @@ from analysis.settings import Settings
 from tests.evidence.test_aof import command
 from tests.findings.cases import TASK as SEEN
 from tests.findings.cases import result, snapshot
-from tests.findings.test_conclude import concluded
+from tests.findings.test_conclude import concluded, share
 from tests.findings.test_handled import ACKED, NAME, OTHERS, POPPED, RECEIVED, judged, led, message, pushed, reserved
 from tests.test_ends import KEY, TASK, T, stored
 
@@ -85,3 +85,15 @@ def test_a_serializer_that_its_reader_does_not_know():
     among = concluded(evidence=given["evidence"], tasks=[odd, *siblings])
     assert led(among) == ("undecodable", "present")
     assert led(concluded(**given)) == ("present", "present")
+
+
+def test_a_result_that_was_seen_was_stored_by_a_task_that_had_ended():
+    earlier = {"evidence": [snapshot("a.rdb", 100), snapshot("b.rdb", 500)]}
+    gone = concluded(**earlier, tasks=[result("a.rdb")])
+    for cause in ("running", "worker_killed", "result_ignored", "result_never_stored", "queue_purged", "discarded"):
+        assert share(gone, cause) < 0.001, cause
+    failed = concluded(**earlier, tasks=[result("a.rdb", status="FAILURE")])
+    assert share(failed, "running") < 0.001
+    assert share(failed, "result_never_stored") > 0.001  # the failure may be the backend's own
+    started = concluded(**earlier, tasks=[result("a.rdb", status="STARTED")])
+    assert share(started, "worker_killed") > 0.01

@@ -266,6 +266,34 @@ def _error_in_its_place(view: View) -> Iterator[Finding]:
     yield Finding("backend-error-stored", "result", f"{row['snapshot']}, byte {row['offset']}", says, weights)
 
 
+# What ends a task, or leaves it waiting, without a result: refuted where one had been stored. A failure may stand there
+# in place of a result, of a backend's error or of a task that no worker knows: these a success alone refutes.
+_WITHOUT_RESULT = (
+    "queued", "reserved", "running", "worker_killed", "result_ignored", "rpc_backend", "queue_purged", "queue_expired",
+    "lost_in_pop", "unroutable", "chord_state_expired", "never_published",
+)  # fmt: skip
+_FAILED = ("result_never_stored", "discarded")
+
+
+@rule(
+    "had-been-stored",
+    rests_on="a SUCCESS or FAILURE is stored when a task has ended, and only then (celery/backends/base.py)",
+)
+def had_been_stored(view: View) -> Iterator[Finding]:
+    rows = view.results.loc[view.results["status"].isin(("SUCCESS", "FAILURE")) & view.results["problem"].isna()]
+    if len(rows):
+        row = rows.iloc[-1]
+        status, source = str(row["status"]), spot(row["snapshot"], row["offset"])
+    else:
+        writes = [label for label, meta in view.contents.items() if meta.get("status") in ("SUCCESS", "FAILURE")]
+        if not writes:
+            return
+        status, source = str(view.contents[writes[-1]]["status"]), place_of(view.written.loc[writes[-1]])
+    refuted = _WITHOUT_RESULT if status == "FAILURE" else (*_WITHOUT_RESULT, *_FAILED)
+    says = f"A {status} of this task had been stored, so it had run to its end and its result had come to be."
+    yield Finding("had-been-stored", "result", source, says, dict.fromkeys(refuted, -DECISIVE))
+
+
 @rule(
     "another-value",
     rests_on="Celery stores a JSON object with status and task_id, and never over a SUCCESS (celery/backends/base.py)",
