@@ -6,36 +6,23 @@ rhythm (``rhythm``): deletes that follow their own writing within minutes are fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.findings.cleanups import FEW_OTHER, OWN, RECORDS, YOUNG, Known, alarming
 from analysis.findings.deeds import RECORDERS, STREAMS
 from analysis.findings.removed import MICRO, NONE, Removals
-from analysis.findings.rhythm import (
-    DAY,
-    LARGEST_MORE,
-    SURPRISE,
-    TIMES_MORE,
-    Bins,
-    binned,
-    dispersion,
-    expected,
-    flat,
-    surprise,
-)
+from analysis.findings.rhythm import TIMES_MORE, bursts
 from analysis.findings.scope.extents import FEW, kind, nearly_all, run_of
-from analysis.findings.scope.naming import LARGE, pattern_of
+from analysis.findings.scope.naming import pattern_of
 from analysis.findings.scope.sweeps import Held, flushes
 from analysis.findings.told import Pattern
+from analysis.findings.waves import waves
 from analysis.findings.words import count, duration, listed, stamp
-
-YOUNG = 900
-"""A key that is removed so many seconds after it was written was removed by whoever waited for it: a forget, a lock."""
 
 LEAST_SHARE = 0.01
 """A burst that took less than this part of its kind is no pattern,"""
@@ -43,49 +30,8 @@ LEAST_SHARE = 0.01
 MANY, MANY_TIMES = 20, 10.0
 """unless it took so many keys, and so many times what the rhythm has: of a large kind fifty keys are a small part."""
 
-FEW_EXPIRED = 20
-"""So many keys must expire together to be a wave."""
-
-FEW_OTHER = 20
-"""So many keys that are nothing to Celery: caches are cleared by everybody."""
-
-_WIDTHS = (10, 60, 600, 3_600)
-_OWN = ("result", "group_result")
-# The application's own, which its clean-ups remove.
-_RECORDS = ("job", "rq_job", "rq_results")
 _MOST = 20
 _TIMED, _APART = 0.5, 4
-# Of what is kept for three days and more, a clean-up every day takes a third or, over a weekend, a half.
-_LONG_KEPT, _NO_CLEAN_UP = 3 * DAY, 0.8
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of keys beside the commands: ``made``: when each record was made, by its key; ``oldest``: how old
-    the oldest record was that any snapshot held, in seconds (None = no record with a time); ``held``: how many keys a
-    snapshot held at most, by database and family; ``stated``: how long records are said to be kept, in seconds.
-    """
-
-    made: Mapping[str, pd.Timestamp]
-    oldest: float | None
-    held: Mapping[tuple[int, str], int]
-    stated: float | None = None
-
-
-def known_of(keys: pd.DataFrame, jobs: pd.DataFrame, shots: pd.DataFrame, stated: float | None = None) -> Known:
-    """``Known`` of a case's snapshots."""
-    dated = jobs.loc[jobs["created_at"].notna()]
-    taken = dated["snapshot"].map(dict(zip(shots["snapshot"], shots["taken_at"], strict=True)))
-    ages = (pd.to_datetime(taken, utc=True) - dated["created_at"]).dt.total_seconds()
-    oldest = float(ages.max()) if ages.notna().any() else None
-    counted = keys.groupby(["snapshot", "db", "family"], observed=True).size()
-    held = counted.groupby(level=["db", "family"], observed=True).max()
-    return Known(
-        dict(zip(dated["key"], dated["created_at"], strict=True)),
-        oldest,
-        {(int(db), str(family)): int(number) for (db, family), number in held.items()},
-        stated or None,
-    )
 
 
 def command_patterns(found: Removals, commands: pd.DataFrame, known: Known) -> list[Pattern]:
@@ -110,7 +56,7 @@ def command_patterns(found: Removals, commands: pd.DataFrame, known: Known) -> l
         if len(rows) >= TIMES_MORE * rhythm and _dense(rows):
             told.append(_named(rows, rhythm, removed, held, found, known))
     told += _shortened(found, known)
-    told += _waves(found)
+    told += waves(found)
     return list(_once(told))
 
 
@@ -173,61 +119,6 @@ def _dense(rows: pd.DataFrame) -> bool:
     return span <= _APART * rows["label"].nunique()
 
 
-def bursts(rows: pd.DataFrame, spans: pd.DataFrame, few: int) -> Iterator[tuple[pd.DataFrame, float]]:
-    """What of each kind of key (by stream, database, and what it begins with) stands out from that kind's own rhythm:
-    its rows, and how many the rhythm has in such a time. Bins of ten seconds to an hour are looked at, a burst is told
-    in the narrowest.
-    """
-    by = spans.set_index("stream")
-    groups = list(rows.groupby(["stream", "db", "stem", "family"], observed=True, dropna=False, sort=False))
-    bins = {name: max(int((span.end - span.begin) / MICRO), 1) for name, span in by.iterrows()}
-    looked = sum(bins[name[0]] / width for name, _ in groups for width in _WIDTHS)
-    for (stream, *_), mine in groups:
-        if len(mine) < few:
-            continue
-        begin = int(by.loc[stream, "begin"])
-        seconds = (mine["at"].to_numpy(dtype=np.int64) - begin) / MICRO
-        taken = np.zeros(len(mine), bool)
-        for width in _WIDTHS:
-            whole = binned(seconds, width, bins[stream])
-            for place, rhythm in _standing_out(whole, few, int(looked)):
-                inside = (seconds // width).astype(np.int64) == place
-                if not taken[inside].any():
-                    # A burst on the edge of two bins is one.
-                    taken |= np.abs((seconds // width).astype(np.int64) - place) <= 1
-                    yield mine.loc[_near(seconds, inside, width)], rhythm
-
-
-def _standing_out(bins: Bins, few: int, looked: int) -> Iterator[tuple[int, float]]:
-    chosen = bins.places[bins.counts >= max(few, flat(bins))]
-    if not len(chosen):
-        return
-    rhythm, largest = expected(bins, chosen)
-    counts = bins.counts[np.searchsorted(bins.places, chosen)]
-    order = np.argsort(-counts, kind="stable")
-    for place, usual, most, seen in zip(chosen[order], rhythm[order], largest[order], counts[order], strict=True):
-        if seen < max(few, TIMES_MORE * usual, LARGEST_MORE * most):
-            continue
-        mean = max(float(usual), (int(bins.counts.sum()) - int(seen) + 0.5) / bins.whole)
-        if surprise(int(seen), mean, dispersion(bins, int(place)), looked) <= SURPRISE:
-            yield int(place), float(usual)
-
-
-def _near(seconds: NDArray[np.float64], inside: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """Those of a bin, and those beside it that follow without a pause."""
-    first, last = seconds[inside].min(), seconds[inside].max()
-    pause = min(width, 60)
-    for at in np.sort(seconds[seconds > last]):
-        if at - last > pause:
-            break
-        last = at
-    for at in -np.sort(-seconds[seconds < first]):
-        if first - at > pause:
-            break
-        first = at
-    return (seconds >= first) & (seconds <= last)
-
-
 def _named(
     burst: pd.DataFrame,
     rhythm: float,
@@ -257,7 +148,7 @@ def _named(
     others = removed.loc[alike.to_numpy(dtype=bool)]
     labels = there["label"].to_numpy(dtype=np.int64)
     passed = int((labels[spared] < np.median(labels[~spared])).sum()) if (~spared).sum() >= FEW else 0
-    removal, why = _alarming(whole, ~spared, passed, others, found, known, of)
+    removal, why = alarming(whole, ~spared, passed, others, found, known, of)
     since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (first, last))
     clients = [str(client) for client in whole["client"].dropna().unique()]
     verbs = whole["verb"].astype("str").str.upper().value_counts().index
@@ -292,85 +183,6 @@ def _extent(labels: NDArray[np.int64], went: NDArray[np.bool_], unseen: int, gon
     if run is None:
         return "scattered", ""
     return "one age", {"oldest": "age", "newest": "newest", "middle": ""}[run.place]
-
-
-def _alarming(
-    whole: pd.DataFrame,
-    went: NDArray[np.bool_],
-    passed: int,
-    alike: pd.DataFrame,
-    found: Removals,
-    known: Known,
-    of: int,
-) -> tuple[bool, str]:
-    """Whether a burst took what should have stayed, and what to say of it: results have an expiry of their own; what
-    else there is may be removed by a clean-up, once it is old. ``went``: which of those that the stream shows to have
-    been there, ``passed``: how many it shows to stay that are older than half of those; ``alike``: all removals of that
-    kind; ``of``: how many there were.
-    """
-    stream, family = whole["stream"].iloc[0], str(whole["family"].iloc[0])
-    begin = int(found.spans.set_index("stream").loc[stream, "begin"])
-    if family in _OWN:
-        lives = found.lives.loc[found.lives["stream"].eq(stream) & found.lives["family"].eq(family), "start"]
-        at_once = whole.groupby("label")["key"].size().max() >= FEW
-        # Notifications may be of removals alone; the other witnesses show what is written, too.
-        if at_once or whole["witness"].iloc[0] != "keyspace log" or (lives > begin).any():
-            return True, ""
-        return False, "; the witness shows none of them written, so they may have been forgotten once they were read"
-    ages = _ages(whole, known, begin)
-    seen = ages.notna().to_numpy()
-    newest_too = int(went.sum()) >= FEW and nearly_all(int(went.sum()), int((~went).sum()))
-    if family not in _RECORDS:
-        many = len(whole) >= FEW_OTHER and newest_too
-        return many, "" if many else "; whether such keys should have stayed is not known"
-    if passed >= max(FEW, len(whole) * LARGE):
-        return True, f"; {passed:,} that are older than half of them stayed, so it was no clean-up by age"
-    usual = _usual_age(whole, alike, known, begin)
-    if usual is None:
-        young = newest_too and bool((ages[seen] < YOUNG).any())
-        return young, "" if young else "; at what age such records are removed otherwise is not known"
-    too_young = int((ages[seen] < usual / 2).sum())
-    if too_young >= FEW and too_young * 10 >= len(whole):
-        return True, f"; {too_young:,} of them were younger than half of {duration(usual)}, to which they are kept else"
-    if usual >= _LONG_KEPT and len(whole) >= _NO_CLEAN_UP * of:
-        return True, f"; they are kept for {duration(usual)} else, of which a clean-up takes no such part at once"
-    if seen.mean() < _TIMED:
-        return False, "; how old most of them were is not known, so that it was a clean-up by age is not ruled out"
-    return False, f"; such records are kept for {duration(usual)} at other times too, so a clean-up by age explains it"
-
-
-def _ages(rows: pd.DataFrame, known: Known, begin: int) -> pd.Series:
-    """Age in seconds of each key when it went: by its record, else by its writing, else by the expiry that it had and
-    how long such records are said to be kept; missing where nothing tells it.
-    """
-    made = pd.to_datetime(rows["key"].map(known.made), utc=True).astype("datetime64[us, UTC]")
-    written = rows["written"].to_numpy(dtype=np.int64)
-    from_made = (pd.to_datetime(rows["at"], unit="us", utc=True) - made).dt.total_seconds()
-    from_written = pd.Series((rows["at"].to_numpy(dtype=np.int64) - written) / MICRO, rows.index).mask(written == NONE)
-    found = from_made.fillna(from_written)
-    if known.stated:
-        due = rows["due"].to_numpy(dtype=np.int64)
-        left = pd.Series((due - rows["at"].to_numpy(dtype=np.int64)) / MICRO, rows.index).mask(due == NONE)
-        found = found.fillna((known.stated - left).clip(lower=0))
-    return found
-
-
-def _usual_age(whole: pd.DataFrame, alike: pd.DataFrame, known: Known, begin: int) -> float | None:
-    """To what age records of a kind are kept at the least: as it is stated, else the youngest removed at other times
-    (but one in fifty; of those written before the stream the last clean-up tells that they were older than it);
-    without such, the oldest that a snapshot held, less the day between two clean-ups. None where nothing tells it.
-    """
-    if known.stated:
-        return known.stated
-    first, last = whole["at"].min(), whole["at"].max()
-    others = alike.loc[(alike["at"] < first - YOUNG * MICRO) | (alike["at"] > last + YOUNG * MICRO)]
-    if len(others) >= FEW:
-        ages = _ages(others, known, begin).to_numpy()
-        told = ages[~np.isnan(ages)]
-        least = (others["at"].to_numpy(dtype=np.int64) - begin) / MICRO
-        return float(np.quantile(told, 0.02)) if len(told) >= FEW else float(least.max())
-    kept = (known.oldest or 0.0) - DAY
-    return kept if kept > 0 else None
 
 
 def _evictions(found: Removals, held: Callable[[], Held]) -> Iterator[Pattern]:
@@ -414,59 +226,8 @@ def _shortened(found: Removals, known: Known) -> Iterator[Pattern]:
         says += f"from {stamp(since)} to {stamp(until)}."
         yield Pattern(
             "shortened TTL", "commands", says, str(one["server"]), number, (family,), since, until, gone, of, rhythm,
-            "shown" if large else "hint", large and family in (*_OWN, *_RECORDS),
+            "shown" if large else "hint", large and family in (*OWN, *RECORDS),
         )  # fmt: skip
-
-
-def _waves(found: Removals) -> Iterator[Pattern]:
-    """Keys of a kind that expired together: because they had been written together, or for an expiry set for all."""
-    rows = found.rows.loc[found.rows["by"].eq("expiry")]
-    for mine, rhythm in bursts(rows, found.spans, FEW_EXPIRED):
-        if mine["key"].isin(found.shortened["key"]).mean() >= _TIMED:
-            continue  # told as what it was: their time was shortened
-        due, written = mine["due"].to_numpy(dtype=np.int64), mine["written"].to_numpy(dtype=np.int64)
-        one, known = mine.iloc[0], written != NONE
-        group = rows.loc[rows["stream"].eq(one["stream"]) & rows["stem"].eq(one["stem"])]
-        name, why = mirrored(due[due != NONE], _written(written, due, group))
-        if not name:
-            continue
-        since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (mine["at"].min(), mine["at"].max()))
-        family, number = str(one["family"]), None if pd.isna(one["db"]) else int(one["db"])
-        says = f"{kind(family, len(mine))} expired from {stamp(since)} to {stamp(until)}, each at its own expiry{why}."
-        yield Pattern(
-            name, "commands", says, str(one["server"]), number, (family,), since, until, len(mine), None, rhythm,
-            "shown" if known.all() else "likely",
-        )  # fmt: skip
-
-
-def _written(written: NDArray[np.int64], due: NDArray[np.int64], group: pd.DataFrame) -> NDArray[np.int64]:
-    """When they had been written: as the stream shows, else by the time to live that nearly all of the kind have."""
-    lives = (group["due"] - group["written"]).loc[group["due"].ne(NONE) & group["written"].ne(NONE)] // MICRO
-    if len(lives) >= FEW and nearly_all(int(lives.eq(most := lives.mode().iloc[0]).sum()), int(lives.ne(most).sum())):
-        written = np.where((written == NONE) & (due != NONE), due - int(most) * MICRO, written)
-    return written[written != NONE]
-
-
-def mirrored(due: NDArray[np.int64], written: NDArray[np.int64]) -> tuple[str, str]:
-    """What a burst of expiries is called, from the times at which its keys were due and had been written (microseconds;
-    only those known), and what to say of it: nothing where they were not due together, for then the server was late.
-    """
-    if len(due) < FEW_EXPIRED:
-        return "", ""
-    spread = _spread(due)
-    if spread > _WIDTHS[2] * MICRO:
-        return "", ""
-    if len(written) < FEW_EXPIRED:
-        return "expiry wave", ", and all were due then; when they had been given that expiry is not shown"
-    if _spread(written) <= 3 * max(spread, _WIDTHS[1] * MICRO):
-        first = pd.Timestamp(int(written.min()), unit="us", tz="UTC")
-        return "stampede", f", as they had been written, or given it, together from {stamp(first)} on"
-    return "expiry wave", f", though they had been written over {duration(_spread(written) / MICRO)}"
-
-
-def _spread(times: NDArray[np.int64]) -> float:
-    low, high = np.quantile(times, [0.05, 0.95])
-    return float(high - low)
 
 
 def _once(told: Iterable[Pattern]) -> Iterator[Pattern]:

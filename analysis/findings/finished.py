@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.findings.bursts import YOUNG
+from analysis.findings.cleanups import YOUNG
 from analysis.findings.rhythm import SURPRISE, TIMES_MORE, surprise
 from analysis.findings.scope.cohort import SLACK, ended_tasks, last_sound
 from analysis.findings.scope.extents import FEW, run_of

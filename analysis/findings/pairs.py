@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.findings.bursts import FEW_EXPIRED, FEW_OTHER, LEAST_SHARE, YOUNG, mirrored
+from analysis.findings.bursts import LEAST_SHARE
+from analysis.findings.cleanups import FEW_OTHER, RECORDS, YOUNG
 from analysis.findings.removed import MICRO, NONE
 from analysis.findings.rhythm import SURPRISE, TIMES_MORE, surprise
 from analysis.findings.scope.between import comparable, early, pool_of
@@ -21,6 +22,7 @@ from analysis.findings.scope.naming import LARGE, pattern_of
 from analysis.findings.scope.patterns import Flags, Found, Pool, ordered, together
 from analysis.findings.scope.sweeps import stems
 from analysis.findings.told import Pattern
+from analysis.findings.waves import FEW_EXPIRED, mirrored
 from analysis.findings.words import count, listed, stamp
 from analysis.frames import in_micros, micros_of
 
@@ -29,7 +31,6 @@ SCATTERED = 0.05
 
 _DAY = 86_400
 _WHOLE = ("all databases", "one database", "the only database", "two databases")
-_RECORDS = ("job", "rq_job", "rq_results")
 _SPREAD = 0.5
 # So many of a second kind that went too are no accident.
 _LEAST = 3
@@ -133,9 +134,9 @@ def _usual(pool: Pool, pair: pd.Series, keys: pd.DataFrame, jobs_expire: float |
         known = ~np.isnan(own)
         oldest = float(np.nanquantile(own, 0.98)) if known.any() else np.nan
         refilled = int(again.get((db, family, stem), 0)) - int((~gone).sum()) >= _SPREAD * gone.sum()
-        if family in _RECORDS or endless[mine].all() or family == "other":
+        if family in RECORDS or endless[mine].all() or family == "other":
             if known.any():
-                stated = jobs_expire if family in _RECORDS else None
+                stated = jobs_expire if family in RECORDS else None
                 usual[mine] |= own + between >= (_NEARLY * stated if stated else oldest - min(_DAY, oldest / 2))
             if not known.all() and refilled:
                 usual[mine] = True

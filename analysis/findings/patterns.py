@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.findings.bursts import YOUNG, Known, command_patterns, known_of
+from analysis.findings.bursts import command_patterns
+from analysis.findings.cleanups import YOUNG, Known, known_of
 from analysis.findings.finished import finished, finished_by_hour, log_patterns, undue_from
 from analysis.findings.gaps import gap_patterns
 from analysis.findings.pairs import SCATTERED, compared_pairs, pair_patterns

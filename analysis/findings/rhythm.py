@@ -1,15 +1,19 @@
 """The case's own rhythm: how many of something a time of day, and a cron minute, usually have; and what is beyond it.
 
-In: numbers in bins of time. Out: what the same times of other days and hours had, and how surprising a number is beside
-that. Never a constant rate alone: work has days, weeks and schedules.
+In: numbers in bins of time, or removals of keys. Out: what the same times of other days and hours had, how surprising a
+number is beside that, and what stands out. Never a constant rate alone: work has days, weeks and schedules.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from analysis.findings.removed import MICRO
 
 DAY, HOUR = 86_400, 3_600
 
@@ -23,6 +27,9 @@ SURPRISE = 1e-3
 """The chance, over all bins that were looked at, that the rhythm itself made such a number."""
 
 # Numbers of work are never as even as Poisson's: at best their variance is the mean and so much of its square.
+WIDTHS = (10, 60, 600, 3_600)
+"""Of so many seconds are the bins in which a burst is looked for."""
+
 _LEAST_DISPERSION, _MOST_DISPERSION = 0.3, 5.0
 
 
@@ -109,3 +116,58 @@ def surprise(seen: int, rhythm: float, spread: float, looked: int) -> float:
 
     size = 1 / spread
     return float(min(1.0, looked * nbinom.sf(seen - 1, size, size / (size + max(rhythm, 1e-6)))))
+
+
+def bursts(rows: pd.DataFrame, spans: pd.DataFrame, few: int) -> Iterator[tuple[pd.DataFrame, float]]:
+    """What of each kind of key (by stream, database, and what it begins with) stands out from that kind's own rhythm:
+    its rows, and how many the rhythm has in such a time. Bins of ten seconds to an hour are looked at, a burst is told
+    in the narrowest.
+    """
+    by = spans.set_index("stream")
+    groups = list(rows.groupby(["stream", "db", "stem", "family"], observed=True, dropna=False, sort=False))
+    bins = {name: max(int((span.end - span.begin) / MICRO), 1) for name, span in by.iterrows()}
+    looked = sum(bins[name[0]] / width for name, _ in groups for width in WIDTHS)
+    for (stream, *_), mine in groups:
+        if len(mine) < few:
+            continue
+        begin = int(by.loc[stream, "begin"])
+        seconds = (mine["at"].to_numpy(dtype=np.int64) - begin) / MICRO
+        taken = np.zeros(len(mine), bool)
+        for width in WIDTHS:
+            whole = binned(seconds, width, bins[stream])
+            for place, rhythm in _standing_out(whole, few, int(looked)):
+                inside = (seconds // width).astype(np.int64) == place
+                if not taken[inside].any():
+                    # A burst on the edge of two bins is one.
+                    taken |= np.abs((seconds // width).astype(np.int64) - place) <= 1
+                    yield mine.loc[_near(seconds, inside, width)], rhythm
+
+
+def _standing_out(bins: Bins, few: int, looked: int) -> Iterator[tuple[int, float]]:
+    chosen = bins.places[bins.counts >= max(few, flat(bins))]
+    if not len(chosen):
+        return
+    rhythm, largest = expected(bins, chosen)
+    counts = bins.counts[np.searchsorted(bins.places, chosen)]
+    order = np.argsort(-counts, kind="stable")
+    for place, usual, most, seen in zip(chosen[order], rhythm[order], largest[order], counts[order], strict=True):
+        if seen < max(few, TIMES_MORE * usual, LARGEST_MORE * most):
+            continue
+        mean = max(float(usual), (int(bins.counts.sum()) - int(seen) + 0.5) / bins.whole)
+        if surprise(int(seen), mean, dispersion(bins, int(place)), looked) <= SURPRISE:
+            yield int(place), float(usual)
+
+
+def _near(seconds: NDArray[np.float64], inside: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Those of a bin, and those beside it that follow without a pause."""
+    first, last = seconds[inside].min(), seconds[inside].max()
+    pause = min(width, 60)
+    for at in np.sort(seconds[seconds > last]):
+        if at - last > pause:
+            break
+        last = at
+    for at in -np.sort(-seconds[seconds < first]):
+        if first - at > pause:
+            break
+        first = at
+    return (seconds >= first) & (seconds <= last)

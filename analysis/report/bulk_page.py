@@ -8,7 +8,8 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.findings.bulk import BulkFindings, looks
-from analysis.findings.bursts import FEW_OTHER, LEAST_SHARE, YOUNG
+from analysis.findings.bursts import LEAST_SHARE
+from analysis.findings.cleanups import FEW_OTHER, YOUNG
 from analysis.findings.finished import LEAST_MISSING, MOST_ELSEWHERE
 from analysis.findings.gaps import LEAST_EXPECTED
 from analysis.findings.pairs import SCATTERED
