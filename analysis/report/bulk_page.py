@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.findings.bulk import BulkFindings, looks
-from analysis.findings.bursts import LEAST_SHARE
+from analysis.findings.bursts import LEAST_SHARE, MANY, MANY_TIMES
 from analysis.findings.cleanups import FEW_OTHER, YOUNG
 from analysis.findings.finished import LEAST_MISSING, MOST_ELSEWHERE
 from analysis.findings.gaps import LEAST_EXPECTED
@@ -153,7 +153,8 @@ def method() -> Html:
         "time.",
         f"The rhythm itself would make it in {SURPRISE:g} of all cases at most, over all times that were looked at. "
         "The numbers of work vary more than chance has it, as much as this case's own hours do (negative binomial).",
-        f"Of its kind it is {percent(LEAST_SHARE)} at least; scattered over one kind between two snapshots "
+        f"Of its kind it is {percent(LEAST_SHARE)} at least, or {MANY} keys and {MANY_TIMES:g} times the rhythm; "
+        f"scattered over one kind between two snapshots "
         f"{percent(SCATTERED)}; {percent(LARGE)} and more of a kind are a prefix delete. Keys that are nothing to "
         f"Celery must be {FEW_OTHER} and nearly all of what begins alike.",
         f"A key that is removed within {duration(YOUNG)} of its writing was removed by whoever waited for it, and is "
