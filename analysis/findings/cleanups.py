@@ -31,7 +31,7 @@ OWN = ("result", "group_result")
 RECORDS = ("job", "rq_job", "rq_results")
 """The application's own, which its clean-ups remove."""
 
-_KNOWN = 0.5
+_KNOWN, _NEARLY = 0.5, 0.9
 # Of what is kept for three days and more, a clean-up every day takes a third or, over a weekend, a half.
 _LONG_KEPT, _NO_CLEAN_UP = 3 * DAY, 0.8
 
@@ -100,9 +100,11 @@ def alarming(
     if usual is None:
         young = newest_too and bool((ages[seen] < YOUNG).any())
         return young, "" if young else "; at what age such records are removed otherwise is not known"
-    too_young = int((ages[seen] < usual / 2).sum())
-    if too_young >= FEW and too_young * 10 >= len(whole):
-        return True, f"; {too_young:,} of them were younger than half of {duration(usual)}, to which they are kept else"
+    # What is stated is when they are due; what others were like is no promise.
+    part, words = (_NEARLY, "younger than the") if known.stated else (0.5, "younger than half of")
+    too_young = int((ages[seen] < usual * part).sum())
+    if too_young >= FEW and too_young * 10 >= int(seen.sum()):
+        return True, f"; {too_young:,} of them were {words} {duration(usual)} to which they are kept else"
     if usual >= _LONG_KEPT and len(whole) >= _NO_CLEAN_UP * of:
         return True, f"; they are kept for {duration(usual)} else, of which a clean-up takes no such part at once"
     if seen.mean() < _KNOWN:

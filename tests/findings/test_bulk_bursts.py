@@ -126,7 +126,7 @@ def test_the_stated_retention_of_records_is_when_they_are_due():
     assert told(found_in([*rows, *gone])) == [("purge", False)]
     found = found_in([*rows, *gone], jobs_expire=7 * DAY)
     assert told(found) == [("purge", True)]
-    assert "younger than half of 7 d" in found.patterns.iloc[0]["says"]
+    assert "younger than the 7 d to which they are kept" in found.patterns.iloc[0]["says"]
 
 
 def test_a_clean_up_takes_no_four_fifths_of_what_is_kept_for_days():
