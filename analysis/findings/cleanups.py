@@ -92,7 +92,9 @@ def alarming(
     seen = ages.notna().to_numpy()
     newest_too = int(went.sum()) >= FEW and nearly_all(int(went.sum()), int((~went).sum()))
     if family not in RECORDS:
-        many = len(whole) >= FEW_OTHER and newest_too
+        usual = _usual_age(whole, alike, Known({}, None, {}), begin)
+        as_old = usual is not None and bool((ages[seen] >= usual / 2).all())
+        many = len(whole) >= FEW_OTHER and newest_too and not as_old
         return many, "" if many else "; whether such keys should have stayed is not known"
     if passed >= max(FEW, len(whole) * LARGE):
         return True, f"; {passed:,} that are older than half of them stayed, so it was no clean-up by age"

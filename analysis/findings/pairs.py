@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.findings.bursts import LEAST_SHARE
-from analysis.findings.cleanups import FEW_OTHER, RECORDS, YOUNG
+from analysis.findings.cleanups import FEW_OTHER, OWN, RECORDS, YOUNG
 from analysis.findings.removed import MICRO, NONE
 from analysis.findings.rhythm import SURPRISE, TIMES_MORE, surprise
 from analysis.findings.scope.between import comparable, early, pool_of
@@ -42,13 +43,15 @@ _NEARLY = 0.9
 @dataclass(frozen=True)
 class Compared:
     """Two snapshots of one server: the keys of the first that can be compared, without those whose going is the usual
-    turnover (``usual`` of them); ``every``: with those.
+    turnover (``usual`` of them); ``every``: with those. ``ages``: when each key that the first held was stored, those
+    too that were due by then, by database and family (microseconds).
     """
 
     pair: pd.Series
     pool: Pool
     usual: int
     every: Pool
+    ages: dict[tuple[int, str], NDArray[np.int64]]
 
 
 def compared_pairs(
@@ -102,7 +105,12 @@ def _compared(
     if (~turned).sum() and (~(young | turned)).sum() < FEW:
         young[:] = False  # a system as young as that: what went of it is told from what stayed alone
     usual = young | turned
-    return Compared(pair, pool.where(~usual), int((usual & pool.gone).sum()), pool)
+    times = stored.loc[stored["snapshot"].eq(pair["before"]).to_numpy(dtype=bool) & stored["at"].notna().to_numpy()]
+    held = keys.loc[keys["snapshot"].eq(pair["before"]).to_numpy(dtype=bool), ["db", "family", "offset"]]
+    dated = held.merge(times[["offset", "at"]], on="offset")
+    groups = dated.groupby(["db", "family"], observed=True)["at"]
+    ages = {(int(db), str(family)): in_micros(at) for (db, family), at in groups}
+    return Compared(pair, pool.where(~usual), int((usual & pool.gone).sum()), pool, ages)
 
 
 def _usual(pool: Pool, pair: pd.Series, keys: pd.DataFrame, jobs_expire: float | None) -> tuple[Flags, Flags]:
@@ -212,6 +220,8 @@ def _kinds(one: Compared, others: list[Compared], names: pd.Series) -> Iterator[
             continue
         if usual and surprise(number, usual, _SPREAD, len(groups)) > SURPRISE:
             continue
+        if row.family in OWN and found.extent == "scattered" and not found.order and _as_before(part, one, number):
+            continue
         if row.family == "other" and (number < FEW_OTHER or number < LARGE * len(part.gone)):
             continue
         hit.append((part, found, usual))
@@ -227,6 +237,20 @@ def _kinds(one: Compared, others: list[Compared], names: pd.Series) -> Iterator[
         hit = [row for row in hit if row[1].extent != "scattered"]
     for part, found, usual in hit:
         yield _pattern(one, part, found, found.extent, usual)
+
+
+def _as_before(part: Pool, one: Compared, gone: int) -> bool:
+    """Whether as many are left as the first snapshot held of that age: who removes results as a habit, hours after they
+    were stored, leaves the same number of each age at any time; a removal leaves fewer, by half of its share at least.
+    """
+    between = micros_of(one.pair["until"]) - micros_of(one.pair["since"])
+    at = one.ages.get((int(part.keys["db"].iloc[0]), str(part.keys["family"].iloc[0])))
+    known = part.keys["at"].to_numpy(dtype=np.int64) != NONE
+    if at is None or not known.all():
+        return False
+    held = int((micros_of(one.pair["since"]) - at >= between + YOUNG * MICRO).sum())
+    left = len(part.gone) - gone
+    return left > held * (1 - gone / len(part.gone) / 2)
 
 
 def _rhythm(db: int, family: str, held: int, others: list[Compared]) -> float:

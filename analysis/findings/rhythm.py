@@ -26,6 +26,9 @@ LARGEST_MORE = 2.0
 SURPRISE = 1e-3
 """The chance, over all bins that were looked at, that the rhythm itself made such a number."""
 
+LEAST_BINS = 6
+"""Of so many bins at least the time that is looked at consists, but for the narrowest."""
+
 # Numbers of work are never as even as Poisson's: at best their variance is the mean and so much of its square.
 WIDTHS = (10, 60, 600, 3_600)
 """Of so many seconds are the bins in which a burst is looked for."""
@@ -134,6 +137,8 @@ def bursts(rows: pd.DataFrame, spans: pd.DataFrame, few: int) -> Iterator[tuple[
         seconds = (mine["at"].to_numpy(dtype=np.int64) - begin) / MICRO
         taken = np.zeros(len(mine), bool)
         for width in WIDTHS:
+            if width > WIDTHS[0] and bins[stream] < LEAST_BINS * width:
+                continue  # so short a time has no rhythm of such bins
             whole = binned(seconds, width, bins[stream])
             for place, rhythm in _standing_out(whole, few, int(looked)):
                 inside = (seconds // width).astype(np.int64) == place
