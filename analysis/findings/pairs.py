@@ -220,7 +220,12 @@ def _kinds(one: Compared, others: list[Compared], names: pd.Series) -> Iterator[
             continue
         if usual and surprise(number, usual, _SPREAD, len(groups)) > SURPRISE:
             continue
-        if row.family in OWN and found.extent == "scattered" and not found.order and _as_before(part, one, number):
+        if (
+            row.family in OWN
+            and found.extent == "scattered"
+            and found.order in ("", "newest")
+            and _as_before(part, one, number)
+        ):
             continue
         if row.family == "other" and (number < FEW_OTHER or number < LARGE * len(part.gone)):
             continue

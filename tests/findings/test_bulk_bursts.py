@@ -93,6 +93,11 @@ def test_who_forgets_as_a_habit_catches_up_after_a_pause():
     assert [name for name, removal in told(found_in([*rows, *more])) if removal] == ["deletion burst"]
 
 
+def test_removals_spread_over_all_of_a_short_recording_are_no_burst():
+    rows = [wrote(i * 10, key_of(i)) for i in range(180)] + [took(200 + i * 80, key_of(900 + i)) for i in range(20)]
+    assert told(found_in(rows)) == []
+
+
 def test_a_clean_up_every_hour_is_the_rhythm_and_one_that_takes_much_more_is_not():
     usual = jobs(0, DAY, 60, keep=6 * HOUR, cleaned=HOUR, minute=600)
     assert told(found_in(usual)) == []

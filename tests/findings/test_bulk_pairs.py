@@ -126,6 +126,17 @@ def test_those_just_stored_are_removed_by_whoever_waited_for_them():
     assert told(pair(rows)) == []
 
 
+def test_who_removes_results_hours_after_they_were_stored_leaves_as_many_of_each_age():
+    # Half of them are removed, six hours after they were stored: the older ones have gone already.
+    rows = [kept(i, i * 60) for i in range(1440) if i % 2 or i < 360]
+    habit = without(rows, lambda i, row: int(row["task_id"]) % 2 == 0)
+    assert told(pair(habit, 6 * HOUR)) == []
+    # Where all of them had been kept until then, it is no habit.
+    assert [
+        removal for _, removal in told(pair(without(day_of(1440), lambda i, row: i < 360 and not i % 2), 6 * HOUR))
+    ] == [True]
+
+
 def test_a_clean_up_by_age_is_usual_and_one_that_goes_deeper_is_not():
     night = without(JOBS, lambda i, row: i > 24 * 6)
     assert told(pair([*day_of(300), *night], 12 * HOUR)) == []
