@@ -85,7 +85,7 @@ def test_a_planted_removal_is_told_by_a_right_name(kind: str, effect: float, wit
 
 
 def test_a_planted_stampede_is_called_one_and_no_loss() -> None:
-    answer = ask(Asked(4, "append-only file", "stampede", 20, size=300))
+    answer = ask(Asked(8, "append-only file", "stampede", 20, size=300))
     assert answer.named and not answer.loud, answer.rows
 
 
