@@ -22,7 +22,7 @@ from analysis.findings.scope.naming import pattern_of
 from analysis.findings.scope.sweeps import Held, flushes
 from analysis.findings.told import Pattern
 from analysis.findings.waves import waves
-from analysis.findings.words import count, duration, listed, stamp
+from analysis.findings.words import count, duration, listed, when
 
 LEAST_SHARE = 0.01
 """A burst that took less than this part of its kind is no pattern,"""
@@ -155,9 +155,7 @@ def _named(
     says = f"{listed([str(verb) for verb in verbs])} removed {kind(family, gone)}"
     says += f" that begin with “{stem}”" if family == "other" and stem else ""
     says += f" of {'DB ' + str(number) if number is not None else 'a database that is not told'}"
-    says += (
-        f" from {stamp(since)} to {stamp(until)}" if until - since >= pd.Timedelta(seconds=1) else f" at {stamp(since)}"
-    )
+    says += f" {when(since, until)}"
     says += f", by {listed(clients)}" if clients else ""
     says += f"; {left:,} of that kind {'is' if left == 1 else 'are'} seen to stay" if left else ""
     says += (
@@ -199,9 +197,9 @@ def _evictions(found: Removals, held: Callable[[], Held]) -> Iterator[Pattern]:
         left = len(held().before(stream, int(mine["label"].max()) + 1, None))
         counted = listed([kind(str(name), int(many)) for name, many in families.items()])
         says = (
-            f"{count(len(mine), 'key')} {'were' if sure else 'were likelier than not'} evicted from {stamp(since)} to "
+            f"{count(len(mine), 'key')} {'were' if sure else 'were likelier than not'} evicted {when(since, until)}: "
+            f"{counted}."
         )
-        says += f"{stamp(until)}: {counted}."
         dbs = mine["db"].dropna().unique()
         yield Pattern(
             "eviction", "commands", says, str(server), int(dbs[0]) if len(dbs) == 1 else None, tuple(families.index),
@@ -223,7 +221,7 @@ def _shortened(found: Removals, known: Known) -> Iterator[Pattern]:
         had = duration(float(np.median(mine["due"].to_numpy(dtype=np.int64) - mine["at"].to_numpy())) / MICRO)
         large = gone >= LEAST_SHARE * of or gone >= max(MANY, MANY_TIMES * rhythm)
         says = f"{kind(family, gone)} were given less than half of the time that they had left ({had} at the median) "
-        says += f"from {stamp(since)} to {stamp(until)}."
+        says += f"{when(since, until)}."
         yield Pattern(
             "shortened TTL", "commands", says, str(one["server"]), number, (family,), since, until, gone, of, rhythm,
             "shown" if large else "hint", large and family in (*OWN, *RECORDS),

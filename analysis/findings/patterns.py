@@ -9,19 +9,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.findings.bursts import command_patterns
+from analysis.findings.bursts import LEAST_SHARE, command_patterns
 from analysis.findings.cleanups import YOUNG, Known, known_of
 from analysis.findings.finished import finished, finished_by_hour, log_patterns, undue_from
 from analysis.findings.gaps import gap_patterns
-from analysis.findings.pairs import SCATTERED, compared_pairs, pair_patterns
+from analysis.findings.pairs import SCATTERED, Compared, compared_pairs, pair_patterns
 from analysis.findings.removed import Removals, removals
-from analysis.findings.rhythm import TIMES_MORE
+from analysis.findings.rhythm import LEAST_BINS, TIMES_MORE, WIDTHS
 from analysis.findings.scope.between import comparable, storing_times
 from analysis.findings.scope.cohort import last_sound
 from analysis.findings.scope.extents import FEW
 from analysis.findings.shares import removals_by_hour, removers, shares
 from analysis.findings.told import Pattern, patterns_frame
-from analysis.findings.words import count, duration, percent, stamp
+from analysis.findings.waves import FEW_EXPIRED
+from analysis.findings.words import count, duration, listed, percent, stamp, when
 from analysis.frames import frame
 
 
@@ -63,7 +64,7 @@ def patterns_of_case(
     pairs = compared_pairs(keys, changes, shots, stored, jobs_expire)
     names = _names(tasks, events)
     answers = servers if servers is not None else frame("servers")
-    told += _or_nothing(pair_patterns(pairs, keys, changes, shots, stored, names, answers), _snapshots(keys, shots))
+    told += _or_nothing(pair_patterns(pairs, keys, changes, shots, stored, names, answers), _snapshots(shots, pairs))
     ended = finished(tasks, events, shots, retention_seconds)
     shot = last_sound(shots)
     until = shot["taken_at"].min() if len(shot) else None
@@ -112,35 +113,39 @@ def _commands(commands: pd.DataFrame, removed: Removals) -> Pattern | None:
     rows = removed.rows
     spans = removed.spans
     since, until = (pd.Timestamp(int(at), unit="us", tz="UTC") for at in (spans["begin"].min(), spans["end"].max()))
-    client, expired = int(rows["by"].eq("client").sum()), int(rows["by"].eq("expiry").sum())
-    says = (
-        f"{count(len(commands), 'command')} from {stamp(since)} to {stamp(until)} were looked at: "
-        f"{count(client, 'key was', 'keys were')} removed by clients and {count(expired, 'key')} by their own expiry. "
-        f"{FEW} keys of a kind, removed together later than {duration(YOUNG)} after they were written and "
-        f"{TIMES_MORE:g} times as many as at any like time, would have shown."
+    client, expired, unsure = (int(rows["by"].eq(by).sum()) for by in ("client", "expiry", "unsure"))
+    says = f"{count(len(commands), 'command')} {when(since, until)} were looked at: "
+    says += (
+        f"{count(client, 'key was', 'keys were')} removed by clients and {count(expired, 'key')} by their own expiry"
     )
-    return Pattern("nothing", "commands", says, since=since, until=until, of=len(rows), strength="shown")
+    if unsure:
+        says += f"; {count(unsure, 'key')} by either, which is not told apart: their expiry may have come by then"
+    says += f". {FEW} keys of a kind, removed together later than {duration(YOUNG)} after they were written and "
+    says += f"{TIMES_MORE:g} times as many as at any like time, would have shown."
+    if expired >= FEW_EXPIRED and until - since < pd.Timedelta(seconds=LEAST_BINS * WIDTHS[2]):
+        says += " So short a recording has no rhythm by which a wave of expiries would stand out."
+    hidden = unsure >= max(FEW, LEAST_SHARE * len(rows))
+    return Pattern(
+        "nothing", "commands", says, since=since, until=until, of=len(rows), strength="hint" if hidden else "shown"
+    )
 
 
-def _snapshots(keys: pd.DataFrame, shots: pd.DataFrame) -> Pattern | None:
-    pairs = comparable(shots)
-    if not len(pairs):
+def _snapshots(shots: pd.DataFrame, pairs: list[Compared]) -> Pattern | None:
+    if not len(comparable(shots)):
         return None
-    sound = pairs.loc[pairs["sound"]]
-    if not len(sound):
+    if not pairs:
         says = (
             "No two snapshots can be set beside each other: which came first, or what the later one held, is not known."
         )
         return Pattern("nothing", "snapshots", says, strength="hint")
-    held = int(keys["snapshot"].isin(sound["before"]).sum())
-    says = (
-        f"{count(held, 'key')} were looked for in the next snapshot, {count(len(sound), 'pair')} from "
-        f"{stamp(sound['since'].min())} to {stamp(sound['until'].max())}. {FEW} keys of one age, name or beginning, or "
-        f"{percent(SCATTERED)} of a kind, gone before they were due, would have shown."
-    )
-    return Pattern(
-        "nothing", "snapshots", says, since=sound["since"].min(), until=sound["until"].max(), of=held, strength="likely"
-    )
+    held, usual = sum(len(one.every.gone) for one in pairs), sum(one.usual for one in pairs)
+    gone = sum(int(one.pool.gone.sum()) for one in pairs)
+    since, until = min(one.pair["since"] for one in pairs), max(one.pair["until"] for one in pairs)
+    says = f"{count(held, 'key')} that were not due were looked for in the next snapshot, {count(len(pairs), 'pair')} "
+    says += f"{when(since, until)}: {usual:,} went as usual turnover, {gone:,} else. What would have shown: {FEW} keys "
+    says += f"and {percent(LEAST_SHARE)} of a kind, of one age, name or beginning; {percent(SCATTERED)} of a kind, "
+    says += f"whichever; in either case {TIMES_MORE:g} times what goes between other snapshots, if there are such."
+    return Pattern("nothing", "snapshots", says, since=since, until=until, gone=gone, of=held, strength="likely")
 
 
 def _logs(ended: pd.DataFrame, until: pd.Timestamp | None) -> Pattern | None:
@@ -158,11 +163,16 @@ def _logs(ended: pd.DataFrame, until: pd.Timestamp | None) -> Pattern | None:
         says = f"None of {count(len(ended), 'task')} that workers logged as ended should have a result still."
         return Pattern("nothing", "logs", says, strength="hint")
     missing = int((~mine["held"]).sum())
-    says = (
-        f"Of {count(len(mine), 'task')} that ended from {stamp(mine['at'].min())} to {stamp(mine['at'].max())} and "
-        f"should have a result still, {missing or 'none'} {'has' if missing == 1 else 'have'} none"
-        f"{', and not those of one time' if missing else ''}. {FEW} missing of one range of time would have shown."
-    )
+    says = f"Of {count(len(mine), 'task')} that ended {when(mine['at'].min(), mine['at'].max())} and should have a "
+    says += f"result still, {f'{missing:,} have none, and not those of one time' if missing else 'each has one'}. "
+    says += f"{FEW} missing of one range of time would have shown."
+    out = ended.loc[~ended["storing"]]
+    if len(out):
+        names = [f"“{name}”" for name in out["name"].dropna().astype("str").value_counts().index]
+        were = "was" if len(out) == 1 else "were"
+        says += f" {count(len(out), 'other')} of {count(len(names), 'name')} ({listed(names)}) {were} left out: "
+        says += "results of such a name are not stored, or removed once they are read; had all of one been deleted, it "
+        says += "would look the same."
     return Pattern(
         "nothing", "logs", says, since=mine["at"].min(), until=mine["at"].max(), gone=missing, of=len(mine),
         strength="likely",

@@ -37,7 +37,9 @@ BY = ("client", "eviction", "expiry", "unsure", "flush")
 
 FLUSH = BY.index("flush")
 
-COLUMNS = "server stream source witness db stem family key label at known by or_by client verb written due".split()
+COLUMNS = (
+    "server stream source witness db stem family key label at known by or_by client verb written given due"
+).split()
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Removals:
     source, witness, db, stem (what the key's kind begins with), family, key, label (its row of ``commands``), at
     (microseconds since 1970), known (``at`` is the witness's own, not drawn from the rows around), by (client,
     eviction, expiry or unsure), or_by, client, verb, written (when the same stream shows it written last; ``NONE`` =
-    not shown), due. ``spans``: of each stream from when to when it speaks: columns stream, server, witness, begin, end.
-    ``lives``: from when to when each key was there, as its stream shows: columns server, stream, db, family, start,
-    end (microseconds; the stream's own begin and end where it was there before, or is after), by (who ended it; flush;
-    empty = it is there still).
+    not shown), given (that gave it no more than an expiry, which notifications tell apart), due. ``spans``: of each
+    stream from when to when it speaks: columns stream, server, witness, begin, end, writes (values being written are in
+    it: notifications may be of some classes of events alone). ``lives``: from when to when each key was there, as its
+    stream shows: columns server, stream, db, family, start, end (microseconds; the stream's own begin and end where it
+    was there before, or is after), by (who ended it; flush; empty = it is there still).
 
     ``shortened``: columns as of ``rows``, of keys that were given less than half of the time that they had left.
 
@@ -85,6 +88,7 @@ def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
     db = commands["db"].to_numpy(dtype=np.int64, na_value=-1)[place]
     takes, at = taking[place], times[place]
     by = _by(commands)[place]
+    gives = _expiries(commands)[place]
     order, same = _by_key(stream[place], db, code)
     lives = _Rows(stream[place], db, at, takes, by, order, same).lives(_flushed(commands, stream, times, ran), spans)
     lives = lives.assign(family=family[code[order][lives["row"].to_numpy()]])
@@ -110,6 +114,7 @@ def removals(commands: pd.DataFrame, keys: pd.DataFrame) -> Removals:
             "client": rows["client"].to_numpy(),
             "verb": rows["verb"].to_numpy(),
             "written": _written(at, takes, order, same)[chosen],
+            "given": _given(at, takes, gives, order, same)[chosen],
             "due": in_micros(rows["due_at"]),
         }
     )
@@ -186,14 +191,15 @@ def _expiries(commands: pd.DataFrame) -> Flags:
 def _spans(
     commands: pd.DataFrame, stream: Codes, streams: NDArray[np.object_], times: NDArray[np.int64], ran: Flags
 ) -> pd.DataFrame:
-    rows = []
+    rows, writes = [], words_in(commands["verb"], _WRITES)
     for number, name in enumerate(streams):
         mine = np.flatnonzero((stream == number) & ran)
         at = times[mine] if len(mine) else np.zeros(1, np.int64)
         first = commands.iloc[mine[0]] if len(mine) else {"server": "", "witness": ""}
         told = {"stream": name, "server": str(first["server"]), "witness": str(first["witness"])}
-        rows.append({**told, "begin": int(at.min()), "end": int(at.max())})
-    return pd.DataFrame(rows, columns=["stream", "server", "witness", "begin", "end"])
+        shown = bool(writes[mine].any())
+        rows.append({**told, "begin": int(at.min()), "end": int(at.max()), "writes": shown})
+    return pd.DataFrame(rows, columns=["stream", "server", "witness", "begin", "end", "writes"])
 
 
 def _flushed(commands: pd.DataFrame, stream: Codes, times: NDArray[np.int64], ran: Flags) -> list[tuple[int, int, int]]:
@@ -305,6 +311,20 @@ def _written(at: NDArray[np.int64], takes: Flags, order: NDArray[np.int64], same
     written = np.full(len(at), NONE)
     written[order[before]] = at[order[np.flatnonzero(before) - 1]]
     return written
+
+
+def _given(
+    at: NDArray[np.int64], takes: Flags, gives: Flags, order: NDArray[np.int64], same: Flags
+) -> NDArray[np.bool_]:
+    """Of each row, whether what ``_written`` tells gave its key an expiry and no value: of SETEX and of SET with EX the
+    notification ``set`` stands right before ``expire`` (t_string.c).
+    """
+    at, takes, gives = at[order], takes[order], gives[order]
+    after_write = np.append(False, ~gives[:-1] & ~takes[:-1] & (np.diff(at) <= MICRO))[: len(at)] & same
+    alone = gives & ~after_write
+    found = np.zeros(len(at), bool)
+    found[order] = np.append(False, alone[:-1])[: len(at)] & same
+    return found
 
 
 def _lists(commands: pd.DataFrame, ran: NDArray[np.bool_]) -> set[str]:

@@ -15,7 +15,7 @@ from analysis.findings.removed import MICRO, NONE, Removals
 from analysis.findings.rhythm import WIDTHS, bursts
 from analysis.findings.scope.extents import FEW, kind, nearly_all
 from analysis.findings.told import Pattern
-from analysis.findings.words import duration, stamp
+from analysis.findings.words import duration, stamp, when
 
 FEW_EXPIRED = 20
 """So many keys must expire together to be a wave."""
@@ -30,17 +30,21 @@ def waves(found: Removals) -> Iterator[Pattern]:
         if mine["key"].isin(found.shortened["key"]).mean() >= _MOST_OF:
             continue  # told as what it was: their time was shortened
         due, written = mine["due"].to_numpy(dtype=np.int64), mine["written"].to_numpy(dtype=np.int64)
-        one, known = mine.iloc[0], written != NONE
+        one = mine.iloc[0]
         group = rows.loc[rows["stream"].eq(one["stream"]) & rows["stem"].eq(one["stem"])]
-        name, why = mirrored(due[due != NONE], _written(written, due, group))
+        strength = "shown" if (written != NONE).all() else "likely"
+        if (due == NONE).all():
+            name, why, strength = _announced(mine, found)
+        else:
+            name, why = mirrored(due[due != NONE], _written(written, due, group))
         if not name:
             continue
         since, until = (pd.Timestamp(at, unit="us", tz="UTC") for at in (mine["at"].min(), mine["at"].max()))
         family, number = str(one["family"]), None if pd.isna(one["db"]) else int(one["db"])
-        says = f"{kind(family, len(mine))} expired from {stamp(since)} to {stamp(until)}, each at its own expiry{why}."
+        says = f"{kind(family, len(mine))} expired {when(since, until)}, each at its own expiry{why}."
         yield Pattern(
             name, "commands", says, str(one["server"]), number, (family,), since, until, len(mine), None, rhythm,
-            "shown" if known.all() else "likely",
+            strength,
         )  # fmt: skip
 
 
@@ -50,6 +54,27 @@ def _written(written: NDArray[np.int64], due: NDArray[np.int64], group: pd.DataF
     if len(lives) >= FEW and nearly_all(int(lives.eq(most := lives.mode().iloc[0]).sum()), int(lives.ne(most).sum())):
         written = np.where((written == NONE) & (due != NONE), due - int(most) * MICRO, written)
     return written[written != NONE]
+
+
+def _announced(mine: pd.DataFrame, found: Removals) -> tuple[str, str, str]:
+    """As ``mirrored``, with its strength, of a witness that tells when keys are given an expiry and when they expire,
+    not for when: that they were given it together shows that they were due together.
+    """
+    last = mine.loc[mine["written"].ne(NONE)]
+    at, written = last["at"].to_numpy(dtype=np.int64), last["written"].to_numpy(dtype=np.int64)
+    if len(last) < FEW_EXPIRED or not nearly_all(len(last), len(mine) - len(last)):
+        return "", "", ""
+    if _spread(written) > 3 * max(_spread(at), WIDTHS[1] * MICRO) or _spread(at - written) > WIDTHS[2] * MICRO:
+        return "", "", ""
+    first = pd.Timestamp(int(written.min()), unit="us", tz="UTC")
+    together = f"together from {stamp(first)} on, {duration(float(np.median(at - written)) / MICRO)} before"
+    if not found.spans.set_index("stream").loc[mine["stream"].iloc[0], "writes"]:
+        why = f", as nearly all had been written, or given another expiry, {together}; which, notifications do not tell"
+        return "stampede", why, "hint"
+    if last["given"].mean() >= _MOST_OF:
+        why = f", which nearly all were given {together}; how long they had had until then, notifications do not tell"
+        return "expiry wave", why, "likely"
+    return "stampede", f", as nearly all had been written {together}", "shown"
 
 
 def mirrored(due: NDArray[np.int64], written: NDArray[np.int64]) -> tuple[str, str]:

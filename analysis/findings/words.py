@@ -82,6 +82,13 @@ def stamp(moment: pd.Timestamp, zone: ZoneInfo | None = None) -> str:
     return f"{text} ({local:%Y-%m-%d %H:%M:%S} {zone.key})"
 
 
+def when(since: pd.Timestamp, until: pd.Timestamp) -> str:
+    """``from … to …``; ``at …`` where less than a second lies between."""
+    if until - since < pd.Timedelta(seconds=1):
+        return f"at {stamp(since)}"
+    return f"from {stamp(since)} to {stamp(until)}"
+
+
 def duration(seconds: float) -> str:
     """``1 h 04 min``, ``4 min 32 s``, ``12.4 s``, ``3 d 5 h``: two units, the first that is not zero and the next."""
     seconds = abs(float(seconds))

@@ -48,6 +48,67 @@ def test_nothing_stands_out_of_steady_work_and_it_is_said_what_would_have():
     assert found.headline.startswith("No removal stands out from the case's own rhythm.")
 
 
+def test_keys_that_a_client_or_their_expiry_took_are_said_to_be_either_and_leave_nothing_shown():
+    rows = results(0, 2 * DAY, 60)
+    rows += [took(1.2 * DAY + i, key_of(i + 900), or_by="expiry") for i in range(40)]
+    found = found_in(rows)
+    row = found.patterns.iloc[0]
+    assert (row["pattern"], row["strength"]) == ("nothing", "hint")
+    assert "40 keys by either, which is not told apart" in row["says"]
+    assert not found.headline.startswith("No removal stands out")
+
+
+def noticed(when: float, event: str, key: str) -> dict[str, Any]:
+    """A keyspace notification, as a row of ``commands``."""
+    row = {"server": "", "source": "keyspace.log", "witness": "keyspace log", "verb": event, "keys": [key], "db": 2}
+    return {**row, "not_before": at(when), "not_after": at(when)} | (
+        {"removed_by": "expiry"} if event == "expired" else {}
+    )
+
+
+def expiring_together(*, value_too: bool, set_seen: bool) -> list[dict[str, Any]]:
+    """Notifications of ten hours: of SETEX every minute, and of 200 keys that were given a minute at once."""
+    rows = []
+    for i in range(600):
+        rows += [noticed(i * 60, "set", key_of(i))] * set_seen + [noticed(i * 60 + 0.001, "expire", key_of(i))]
+    for i in range(1000, 1200):
+        when = 7 * HOUR + i / 1000
+        rows += [noticed(when, "set", key_of(i))] * (value_too and set_seen)
+        rows += [noticed(when + 0.0002, "expire", key_of(i)), noticed(when + 60, "expired", key_of(i))]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("value_too", "set_seen", "name", "strength", "words"),
+    [
+        (True, True, "stampede", "shown", "written together"),
+        (False, True, "expiry wave", "likely", "how long they had had until then, notifications do not tell"),
+        (False, False, "stampede", "hint", "written, or given another expiry, together"),
+    ],
+)
+def test_notifications_tell_that_keys_were_given_an_expiry_together_and_whether_they_were_written(
+    value_too, set_seen, name, strength, words
+):
+    found = found_in(expiring_together(value_too=value_too, set_seen=set_seen))
+    assert told(found) == [(name, False)]
+    row = found.patterns.iloc[0]
+    assert (row["gone"], row["strength"]) == (200, strength) and words in row["says"]
+    assert "60 s before" in row["says"]
+
+
+def test_keys_that_are_found_expired_together_and_had_been_written_over_days_are_no_wave():
+    """A server that was away finds them all when it is back."""
+    rows = [noticed(i * 60, "expire", key_of(i)) for i in range(600)]
+    rows += [noticed(11 * HOUR + i / 100, "expired", key_of(i)) for i in range(600)]
+    assert told(found_in([*rows, noticed(20 * HOUR, "set", key_of(7000))])) == []
+
+
+def test_a_recording_of_minutes_says_that_no_wave_of_expiries_would_stand_out():
+    rows = [took(i * 3, key_of(i), by="expiry") for i in range(200)]
+    assert "So short a recording has no rhythm" in found_in(rows).patterns.iloc[0]["says"]
+    assert "So short a recording" not in found_in(results(0, 2 * DAY, 60)).patterns.iloc[0]["says"]
+
+
 @pytest.mark.parametrize(("number", "name"), [(50, "deletion burst"), (500, "prefix delete")])
 def test_many_keys_removed_by_name_in_a_quiet_hour_are_a_burst_or_of_a_large_part_a_prefix_delete(number, name):
     rows = results(0, 2 * DAY, 60)
