@@ -25,7 +25,7 @@ report: $(VENV)/.installed
 	@$(BIN)/analysis investigate $(TASK) $(CASE)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --nbmake notebooks tests
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --nbmake notebooks tests
 
 lint: $(VENV)/.installed-test $(VENV)/.installed-lint
 	$(BIN)/ruff check .

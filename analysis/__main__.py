@@ -9,6 +9,9 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command. It can be stopped while it is still being loaded, too."""
+    # nbformat brings jsonschema, and that a grammar of addresses, which takes half of the time to load everything. It
+    # does without (jsonschema/_format.py), and no notebook is checked for addresses.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     try:
         from analysis.cli import main as run
     except KeyboardInterrupt:

@@ -18,6 +18,12 @@ from tests.servers import RedisBinary, RedisServer, Worker, find_redis
 INSTALL_REDIS = "no redis-server: install it (Debian: apt-get install redis-server; macOS: brew install redis)"
 INSTALL_CHROMIUM = "no Chromium: install it (Debian: apt-get install chromium)"
 
+# With a file a worker, the longest may not begin last.
+LONGEST = (
+    "test_notebooks", "test_kernels", "test_cli", "test_readme", "test_interrupt", "test_page", "test_given_incidents",
+    "test_hostile",
+)  # fmt: skip
+
 StartRedis = Callable[..., RedisServer]
 StartWorker = Callable[..., Worker]
 
@@ -28,6 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.TemporaryDirectory(prefix="analysis-tests-cache-")
         os.environ["ANALYSIS_CACHE"] = folder.name
         config.add_cleanup(folder.cleanup)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def _lacking(reason: str) -> NoReturn:

@@ -122,7 +122,7 @@ SEEDS = [path.read_bytes() for path in FILES if path.stem in SEEDED]
 
 
 @pytest.mark.skipif(not SEEDS, reason="the corpus is not beside the repository")
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(seed=st.sampled_from(SEEDS or [b""]), edits=EDITS)
 def test_both_builds_say_the_same_of_any_damage(
     tmp_path_factory: pytest.TempPathFactory, seed: bytes, edits: list[Edit]
@@ -157,7 +157,7 @@ SPACE = st.sampled_from(["", " ", "\n\t", "\r "])
 VALUE = ODD | st.sampled_from([json.dumps(value) for value in META.values()]) | st.text(max_size=9).map(json.dumps)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     results=st.lists(
         st.tuples(st.lists(st.tuples(FIELD, VALUE, SPACE), max_size=8), st.booleans(), SPACE, st.booleans()),

@@ -76,7 +76,7 @@ def _share(share: float) -> str | None:
     return None if pd.isna(share) else "all" if share == 1 else "none" if share == 0 else percent(share)
 
 
-def shares(found: BulkFindings) -> Html:
+def shares(found: BulkFindings) -> Html | None:
     """The numbers of the heat map: the times in which most of what could have gone went."""
     rows = found.looked.shares
     gone = rows.loc[rows["gone"] > 0].sort_values(["share", "gone"], ascending=False, kind="stable")
@@ -85,9 +85,9 @@ def shares(found: BulkFindings) -> Html:
         "witness": "By", "family": "Family", "since": "From", "until": "To", "gone": "Gone before due",
         "of": "Could have gone", "share": "Share",
     }  # fmt: skip
-    empty = "In no time of which a witness speaks did a key go before it was due."
     if not len(rows):
-        empty = "Neither commands nor two snapshots of one server tell what went when."
+        return None  # the chart says why
+    empty = "In no time of which a witness speaks did a key go before it was due."
     more = len(gone) - len(shown)
     parts = [table(shown, label="Shares gone before they were due", columns=columns, empty=empty)]
     if more > 0:
@@ -95,16 +95,17 @@ def shares(found: BulkFindings) -> Html:
     return together(*parts)
 
 
-def removers(found: BulkFindings) -> Html:
+def removers(found: BulkFindings) -> Html | None:
     """Who removed what, and when most."""
     columns = {
         "family": "Family", "verb": "Command", "by": "Who", "client": "Client", "keys": "Keys",
         "busiest": "Busiest hour", "most": "Keys in it", "when": "From, to",
     }  # fmt: skip
-    empty = "There are no commands in the evidence, or none of them removes a key."
     rows = found.looked.removers
+    if not len(rows):
+        return None  # the chart says why
     rows = rows.assign(when=[_when(row.first, row.last) for row in rows.itertuples()])
-    return table(rows, label="Removals by family, command and client", columns=columns, empty=empty)
+    return table(rows, label="Removals by family, command and client", columns=columns)
 
 
 def gone(found: BulkFindings) -> Html:
@@ -132,17 +133,17 @@ def held_in(evidence: pd.DataFrame) -> Html:
     return taken(looks(evidence))
 
 
-def finished(found: BulkFindings) -> Html:
+def finished(found: BulkFindings) -> Html | None:
     """The hours in which tasks ended whose result is missing."""
     hours = found.looked.finished
     columns = {"hour": "Hour", "present": "With a result", "missing": "Without one", "due": "Without one, and due"}
     missing = hours.loc[hours["missing"] > 0]
     empty = "Of every task that should have a result still, it is there."
     if not len(hours):
-        empty = "No log and snapshot can be set beside each other."
+        return None  # the chart says why
     shown = table(missing, label="Hours in which tasks ended that lack their result", columns=columns, empty=empty)
     logs = dict.fromkeys(found.seen.loc[found.seen["kind"].eq("worker log"), "source"])
-    return together(shown, sentence(f"Ended, by {listed(map(said, logs), most=8)}.", "quiet")) if len(hours) else shown
+    return together(shown, sentence(f"Ended, by {listed(map(said, logs), most=8)}.", "quiet"))
 
 
 def method() -> Html:
