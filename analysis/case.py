@@ -335,6 +335,8 @@ def _told(case: Case, readings: list[_Reading], streams: list[StreamReading]) ->
     archives = distinct(part for part in kept if part.seen_sha256 not in read.sums.values())
     tasks = tasks_frame(keys, read.value, {snapshot.source: snapshot for snapshot in snapshots})
     jobs = jobs_frame(keys, read.value, settings.jobs)
+    for snapshot in snapshots:
+        snapshot.let_go()
     return replace(
         read,
         archives=archives,

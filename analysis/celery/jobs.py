@@ -6,7 +6,7 @@ RQ's pickled, compressed fields are never opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,43 +71,54 @@ class JobRecord:
     fields: dict[str, Any]
     problem: str | None = None
 
-    def first(self, names: Iterable[str]) -> Any:
-        return next((self.fields[name] for name in names if name in self.fields), None)
-
     @property
     def status(self) -> str | None:
-        return text_in(self.first(STATUS_FIELDS), 128)
+        for name in STATUS_FIELDS:
+            if name in self.fields:
+                return text_in(self.fields[name], 128)
+        return None
 
     @property
     def created_at(self) -> int | None:
         """Microseconds since 1970, UTC, from the first field of creation that holds a time; without an offset it is
         UTC.
         """
-        found = (instant_or_epoch(self.fields[name]) for name in CREATED_FIELDS if name in self.fields)
-        return next((value for value in found if value is not None), None)
+        for name in CREATED_FIELDS:
+            if name in self.fields and (found := instant_or_epoch(self.fields[name])) is not None:
+                return found
+        return None
 
     def task_id(self, field: str) -> str | None:
         return id_in(self.fields.get(field.lower()))
 
 
-def job_record(value: Any) -> JobRecord:
+def job_record(value: Any, only: Set[str] | None = None) -> JobRecord:
     """A record from a hash (fields and values as bytes) or from a string that holds a JSON object; else with
-    ``problem``.
+    ``problem``. ``only``: the names of fields to keep, in lower case, where others are of no matter; one of the others
+    stands for them all.
     """
     if isinstance(value, bytes):
         data, problem = load_json(value)
         if not isinstance(data, dict):
             return JobRecord({}, problem or "JSON, but not an object")
-        pairs: Iterable[tuple[str, Any]] = data.items()
-    elif isinstance(value, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
-        pairs = ((printable(name), printable(content)) for name, content in value if isinstance(content, bytes))
-        problem = None
-    else:
+        fields: dict[str, Any] = {}
+        for name, content in data.items():
+            fields.setdefault(name.lower(), content)
+        return JobRecord(fields, problem)
+    if not isinstance(value, list) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
         return JobRecord({}, "neither a hash nor a string")
-    fields: dict[str, Any] = {}
-    for name, content in pairs:
-        fields.setdefault(name.lower(), content)
-    return JobRecord(fields, problem)
+    fields, other = {}, None
+    for octets, content in value:
+        if not isinstance(content, bytes):
+            continue
+        name = printable(octets).lower()
+        if only is None or name in only:
+            fields.setdefault(name, printable(content))
+        else:
+            other = other or (name, content)
+    if other and not fields:
+        fields[other[0]] = printable(other[1])
+    return JobRecord(fields)
 
 
 def jobs_frame(keys: pd.DataFrame, value_of: ValueOf, settings: JobsSettings | None = None) -> pd.DataFrame:
@@ -120,13 +131,14 @@ def jobs_frame(keys: pd.DataFrame, value_of: ValueOf, settings: JobsSettings | N
     """
     records = keys[keys["family"].isin(("job", "rq_job"))]
     field = settings.task_field if settings else None
+    told = {*STATUS_FIELDS, *CREATED_FIELDS, *([field.lower()] if field else [])}
     status: list[str | None] = []
     created: list[int | None] = []
     problems: list[str | None] = []
     ids: list[str | None] = []
     for snapshot, offset, task_id, family in rows(records, "snapshot", "offset", "task_id", "family"):
         try:
-            record = job_record(value_of(snapshot, offset))
+            record = job_record(value_of(snapshot, offset), told)
         except ValueError as error:
             record = JobRecord({}, str(error))
         status.append(record.status)

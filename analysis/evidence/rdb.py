@@ -81,6 +81,11 @@ class Snapshot:
         """SHA-256 of the file, in hexadecimal; of a snapshot from the cache it is known already."""
         return hashlib.sha256(self._buffer).hexdigest()
 
+    def let_go(self) -> None:
+        """Give back the memory in which the system keeps what was read of the file; it is read again when needed."""
+        if isinstance(self._buffer, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            self._buffer.madvise(mmap.MADV_DONTNEED)
+
     def value(self, offset: int) -> Value:
         """The value of the key whose ``offset`` in the frame this is. Raises ValueUnreadable.
 

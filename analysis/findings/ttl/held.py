@@ -63,6 +63,8 @@ def kept_keys(tasks: pd.DataFrame, jobs: pd.DataFrame, evidence: pd.DataFrame) -
 
 def without(kept: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``when_stored`` of archives that are not in that of snapshots as well."""
+    if not len(kept):
+        return kept
     same = [name for name in _TAKEN if name != "snapshot"]
     one, two = (pd.MultiIndex.from_frame(rows[same].astype({"server": "str"})) for rows in (kept, stored))
     return kept.loc[~one.isin(two)]
