@@ -175,9 +175,9 @@ def forecast(found: TtlFindings) -> Html:
     apart = {"family": "Family", "when": "When", "keys": "Keys", "bytes": "Bytes in the file", "last": "The last one"}
     return _from(
         found,
-        *([sentence(_peak(hours))] if len(hours) else []),
-        table(rows, label="Keys that expire, by the hour", columns=columns, limit=_MOST_HOURS,
-              empty="No key is known to expire within the horizon."),
+        # Of no hours the chart has said that there are none.
+        *([sentence(_peak(hours)), table(rows, label="Keys that expire, by the hour", columns=columns,
+                                         limit=_MOST_HOURS)] if len(hours) else []),
         table(found.forecast.apart, label="Keys that are in no hour of the forecast", columns=apart,
               empty=f"Every key held expires within that time; none {BEYOND}."),
         sentence(IN_MEMORY, "quiet"),

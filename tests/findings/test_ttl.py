@@ -292,6 +292,8 @@ def test_where_writing_was_not_even_for_a_lifetime_the_estimate_says_that_it_doe
     assert young["per_hour"] < 0.2 * 360
     assert young["says"].startswith("does not hold: the oldest has lived 1")
     assert shares.loc["app.live_600", "says"].startswith("borne out")
+    later = simulated(1, 600, DAY, 1).assign(taken_at=pd.Timestamp("2026-02-01T00:00:00Z"))
+    assert "clocks or zones differ" in written_shares(later)["says"].iloc[0]
 
 
 @pytest.mark.parametrize("life", [60, 7200])

@@ -92,5 +92,7 @@ def _evenness(group: pd.DataFrame, lives: np.ndarray) -> str:
     if test.statistic < UNEVEN or test.pvalue > _SURE:
         return "borne out by the ages held"
     oldest = float(ages.max())
+    if oldest < 0:
+        return "does not hold: all were stored after the snapshot by their own times, so that clocks or zones differ"
     reason = f"the oldest has lived {oldest * 100:.0f} % of its life" if oldest < 0.8 else "the ages lie far from even"
     return f"does not hold: {reason}, so writing was not even, or keys were removed early"
