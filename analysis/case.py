@@ -77,6 +77,8 @@ class Case(ShowsItself):
     counters: pd.DataFrame = field(default_factory=lambda: frame("counters"))
     clients: pd.DataFrame = field(default_factory=lambda: frame("clients"))
     cleanup: pd.DataFrame = field(default_factory=lambda: frame("cleanup"))
+    once: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What was found of the case as a whole, by name: many tasks of it share it (``investigation.of_case``)."""
 
     @property
     def name(self) -> str:
@@ -193,11 +195,23 @@ def open_case(path: str | os.PathLike[str], *, progress: Progress | None = None)
     without evidence. Raises Unusable where there is nothing at ``path``, it is a URL, or its ``case.toml`` is wrong.
     """
     root = _locate(path)
+    if root in _SHARED:
+        return _SHARED[root]
     files, ignored = find_files(root)
     stated = next((item for item in files if item.kind == "case.toml"), None)
     settings = read_settings(stated.path, name=stated.name) if stated else Settings()
     case = Case(root, settings, frame("evidence"))
     return _read(case, [item for item in files if item is not stated], ignored, progress or Spoken())
+
+
+_SHARED: dict[Path, Case] = {}
+
+
+def share(case: Case) -> None:
+    """Have ``open_case`` give this case for its path from now on, in this process and in those that are forked from it:
+    what many reports are about is read once.
+    """
+    _SHARED[case.path] = case
 
 
 def _locate(path: str | os.PathLike[str]) -> Path:

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
@@ -21,22 +22,23 @@ import pandas as pd
 from tqdm import tqdm
 
 from analysis.archive import NAME, keep
+from analysis.batch.listing import ALL, GIVEN, LOST
+from analysis.batch.warm import FORKED, PLAIN, usual_engine
 from analysis.cache import FOLDER_SWITCH, open_cache
 from analysis.case import Case, open_case
 from analysis.errors import Unusable
 from analysis.findings.bulk import looks
-from analysis.findings.inventory import known_tasks
 from analysis.findings.purge import PurgeFindings, with_order
 from analysis.findings.purge import verify_purge as verify
 from analysis.findings.purge_list import LARGEST, read_ids
 from analysis.findings.purge_words import purge_headline, purge_lines, purge_notes
 from analysis.findings.view import place
 from analysis.findings.words import count, listed, stamp
-from analysis.investigation import case_gaps, holding, look_into
+from analysis.investigation import case_gaps, holding, look_into, tasks_of
 from analysis.kernels import COMPILED_FROM
 from analysis.progress import Progress
 from analysis.redact import redact_text
-from analysis.report.bundle import folder_name, rows, to_json
+from analysis.report.bundle import REPORT, folder_name, rows, to_json
 from analysis.report.show import SWITCH, shown
 
 OK, PARTLY, NOTHING = 0, 1, 2
@@ -101,6 +103,77 @@ def investigate(task_ids: tuple[str, ...], case: str, **options: Any) -> int:
             click.echo(one.verdict.headline)
             click.echo(os.fspath(page))
     return said.status(opened)
+
+
+@cli.command()
+@click.argument("case")
+@click.option("--tasks", "file", metavar="FILE", help="Task IDs, one a line; - = standard input.")
+@click.option("--all", "everything", is_flag=True, help="Every task that any witness of CASE names.")
+@click.option("--lost", is_flag=True, help="The tasks that existed, are not due, and are not there.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), metavar="N", help="Reports at once; as many as cores unless given."
+)
+@click.option(
+    "--engine", type=click.Choice([FORKED, PLAIN]), default=usual_engine(), show_default=True,
+    help="How kernels are started: forked from a process that has read the case (Linux), or each anew.",
+)  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(1), metavar="SECONDS", help="Longest time of one report.")
+@click.option("--memory", type=click.IntRange(16), metavar="MIB", help="Most memory of one report (Linux).")
+@_shared
+def batch(
+    case: str, file: str | None, everything: bool, lost: bool, jobs: int | None, engine: str, timeout: float | None,
+    memory: int | None, **options: Any,
+) -> int:  # fmt: skip
+    """A report of each of many tasks of CASE, and an index of all; goes on where it stopped."""
+    if (file is not None) + everything + lost != 1:
+        raise Unusable("name the tasks by one of --tasks FILE, --all and --lost")
+    from analysis.batch.run import Batch, run_batch  # papermill takes a second to import
+
+    said = _Said(**options)
+    given = read_ids(_given(file), "standard input" if file == "-" else file) if file is not None else []
+    bar = tqdm(total=0, unit="task", disable=not said.bar, file=sys.stderr)
+
+    def begun(batch: Batch) -> None:
+        bar.reset(batch.asked)
+        there = f", {batch.before:,} of them there already" if batch.before else ""
+        said.progress(f"{count(batch.asked, 'task')}{there}")
+
+    def done(row: dict[str, Any]) -> None:
+        failed[0] += bool(row["error"])
+        bar.set_postfix({"failed": failed[0]}, refresh=False)
+        bar.update()
+        if row["error"]:
+            tqdm.write(f"analysis: {row['task_id']}: {row['error']}", file=sys.stderr)
+        elif said.as_json:
+            page = said.out / row["folder"] / REPORT
+            click.echo(to_json({**row["verdict"], "report": os.fspath(page)}))
+
+    failed = [0]
+    which = GIVEN if file is not None else ALL if everything else LOST
+    number = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
+    with _stopped_by(signal.SIGTERM):
+        try:
+            made = run_batch(
+                case, which, given, said.out, jobs=number, engine=engine, timeout=timeout,
+                memory=memory * 2**20 if memory else None, cache=said.cache, begun=begun, done=done,
+            )  # fmt: skip
+        finally:
+            bar.close()
+    for line in made.shortcomings:
+        click.echo(f"analysis: {line}", err=True)
+    if not said.as_json:
+        click.echo(os.fspath(said.out / "index.html"))
+    return PARTLY if made.failed or made.shortcomings else OK
+
+
+@contextmanager
+def _stopped_by(number: int) -> Iterator[None]:
+    """Within the block a signal ends the command as Ctrl-C does."""
+    before = signal.signal(number, _Stop._interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _notebook_verb(name: str, notebook: str, about: str) -> None:
@@ -177,7 +250,7 @@ def tasks(case: str, name: str | None, since: str | None, until: str | None, tex
     """List the tasks that any witness of CASE names."""
     said = _Said(**options)
     opened = said.open(case)
-    table = known_tasks(opened.tasks, opened.messages, opened.jobs, opened.events, opened.commands)
+    table = tasks_of(opened)
     if name is not None:
         table = table.loc[
             table["name"].map(lambda known: isinstance(known, str) and fnmatchcase(known, name)).astype(bool)

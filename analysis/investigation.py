@@ -68,7 +68,7 @@ class Investigation(ShowsItself):
     @cached_property
     def bulk(self) -> BulkFindings:
         """Whether keys were removed in bulk, of the whole case."""
-        return find_bulk(self.case)
+        return of_case(self.case, "bulk", find_bulk)
 
     @cached_property
     def shots(self) -> pd.DataFrame:
@@ -78,13 +78,7 @@ class Investigation(ShowsItself):
     @cached_property
     def retention(self) -> pd.DataFrame:
         """Retention as stated and as observed (``ttl.retention.retention_table``), of the whole case."""
-        case, jobs = self.case, self.case.settings.jobs
-        return retention_table(
-            in_latest(case.tasks, self.shots),
-            case.settings.result_expires,
-            in_latest(case.jobs, self.shots),
-            jobs.expires if jobs else None,
-        )
+        return of_case(self.case, "retention", _retention)
 
     @cached_property
     def code(self) -> pd.DataFrame:
@@ -116,12 +110,39 @@ def takes_a_case(function: Callable[Concatenate[Case, P], T]) -> Callable[Concat
     return checked
 
 
+def of_case(case: Case, name: str, find: Callable[[Case], T]) -> T:
+    """What ``find`` finds of the case as a whole, found once."""
+    if name not in case.once:
+        case.once[name] = find(case)
+    found: T = case.once[name]
+    return found
+
+
+def tasks_of(case: Case) -> pd.DataFrame:
+    """Every task that any witness names (``inventory.known_tasks``)."""
+    return of_case(case, "tasks", lambda of: known_tasks(of.tasks, of.messages, of.jobs, of.events, of.commands))
+
+
+def _known_ids(case: Case) -> pd.Series:
+    return known_ids(case.tasks, case.messages, case.jobs, case.events, case.commands)
+
+
+def _retention(case: Case) -> pd.DataFrame:
+    shots, jobs = looks(case.evidence), case.settings.jobs
+    return retention_table(
+        in_latest(case.tasks, shots),
+        case.settings.result_expires,
+        in_latest(case.jobs, shots),
+        jobs.expires if jobs else None,
+    )
+
+
 @takes_a_case
 def look_into(case: Case, task_id: str) -> Investigation:
     """Investigate one task. Raises Unusable for an ID that is empty, no text, or the beginning of several known
     ones.
     """
-    view = _view(case, whole_id(task_id, known_ids(case.tasks, case.messages, case.jobs, case.events, case.commands)))
+    view = _view(case, whole_id(task_id, of_case(case, "known IDs", _known_ids)))
     return Investigation(case, task_id, view, conclude(view, case.settings.name))
 
 
@@ -213,8 +234,7 @@ def holding(case: Case) -> list[str]:
     can = dict.fromkeys(cause for kind, causes in DECIDES.items() if kind in kinds for cause in causes)
     cannot = dict.fromkeys(cause for causes in DECIDES.values() for cause in causes if cause not in can)
     lines = [f"Keys in snapshots: {len(case.keys):,}" + (f" ({', '.join(parts)})" if parts else "")]
-    tasks = known_tasks(case.tasks, case.messages, case.jobs, case.events, case.commands)
-    lines.append(f"Tasks named by any witness: {len(tasks):,}")
+    lines.append(f"Tasks named by any witness: {len(tasks_of(case)):,}")
     if case.archives:
         kept = [count(sum(len(part.tasks) for part in case.archives), "result")]
         kept += [count(sum(len(part.jobs) for part in case.archives), "job record")]

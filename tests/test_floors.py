@@ -20,6 +20,7 @@ FLOORS = (
     {"archive", "recordings", "recovery"},
     {"investigation"},
     {"report"},
+    {"batch"},
     {"cli", "lab"},
     {"__init__", "__main__"},
 )

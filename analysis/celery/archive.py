@@ -96,7 +96,7 @@ def read_part(path: Path, *, source: str, server: str = "") -> Part:
     try:
         file = open_part(path)
         columns = [name for name in SCHEMA.names if name not in ("body", "digest", "kit")]
-        table = file.read(columns=columns)
+        table = file.read(columns=columns, use_threads=False)
         told = {name: pc.unique(table[name]).to_pylist() for name in ONE_SNAPSHOT}
         if any(len(values) != 1 for values in told.values()):
             raise Unusable("its rows are of several snapshots, or of none: no file of this kit's archive")
@@ -196,7 +196,7 @@ class _Bodies:
             raise ValueUnreadable(row, "not a row of the archive")
         if self._block is None or self._block[0] != group:
             try:
-                self._block = group, self._file.read_row_group(group, columns=["body", "redacted"])
+                self._block = group, self._file.read_row_group(group, columns=["body", "redacted"], use_threads=False)
             except (OSError, pa.ArrowException, MemoryError):
                 raise ValueUnreadable(row, "the archive is damaged there") from None
         table, place = self._block[1], row - (int(self._ends[group - 1]) if group else 0)

@@ -64,7 +64,7 @@ def read_parquet(path: Path, task_id: str | None = None) -> pd.DataFrame:
     """
     try:
         filters = None if task_id is None else [("task_id", "=", task_id)]
-        table = pq.read_table(path, columns=_COLUMNS, filters=filters)
+        table = pq.read_table(path, columns=_COLUMNS, filters=filters, use_threads=False, pre_buffer=False)
         told = json.loads(table.schema.metadata[_META])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise Unusable(f"is no Parquet file of this kit ({type(error).__name__})", file=str(path)) from None

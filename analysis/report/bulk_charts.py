@@ -109,27 +109,47 @@ def plot_keys_by_hour(
 
     Over more than ten days several hours are drawn together, and the chart says how many. Without keys, a sentence.
     """
-    counted = stored.loc[stored["keys"].gt(0) & stored["hour"].notna()]
+    return _by_hour(
+        stored, "Results held", "in which they were stored", "key",
+        "No result held says when it was stored, so there is nothing to draw by hour.", seen, zone, ax,
+    )  # fmt: skip
+
+
+def plot_causes_by_hour(hours: pd.DataFrame, *, zone: ZoneInfo | None = None, ax: Axes | None = None) -> Axes:
+    """Tasks of a batch by the hour in which they were seen last (columns hour, family, keys: what became of each, and
+    how many). Without a time, a sentence.
+    """
+    return _by_hour(
+        hours, "Tasks", "in which they were seen last", "task",
+        "No witness says when a task was seen, so there is nothing to draw by hour.", None, zone, ax,
+    )  # fmt: skip
+
+
+def _by_hour(
+    rows: pd.DataFrame, what: str, when: str, noun: str, empty: str, seen: pd.DataFrame | None, zone: ZoneInfo | None,
+    ax: Axes | None,
+) -> Axes:  # fmt: skip
+    counted = rows.loc[rows["keys"].gt(0) & rows["hour"].notna()]
     if not len(counted):
-        return nothing("No result held says when it was stored, so there is nothing to draw by hour.", ax)
+        return nothing(empty, ax)
     families = largest(counted)
     hours = _Hours.of(counted["hour"].min(), counted["hour"].max() + pd.Timedelta(hours=1))
     told = []
     with style():
         ax, width, low = _axes(ax, families, hours, seen, zone)
-        for place, (family, rows) in enumerate(families):
-            keys = hours.summed(rows["hour"], rows["keys"])
-            base = baseline(ax, place, family, int(keys.sum()), hours.seconds)
+        for place, (family, mine) in enumerate(families):
+            keys = hours.summed(mine["hour"], mine["keys"])
+            base = baseline(ax, place, family, int(keys.sum()), hours.seconds, noun)
             ax.stairs(
                 base - keys * (ROW_PX / keys.max()), hours.edges, baseline=base, fill=True, color=RUNNING, linewidth=0
             )
             most = int(np.argmax(keys))
             words = f"most: {int(keys[most]):,} at {hours.at(most)}"
             _over(ax, hours, most, words, base, width)
-            told.append(f"{family_name(family)}: {count(int(keys.sum()), 'key')}, {words}")
-        note = f"Results held, by the {hours.what} in which they were stored. Each row has a scale of its own."
+            told.append(f"{family_name(family)}: {count(int(keys.sum()), noun)}, {words}")
+        note = f"{what}, by the {hours.what} {when}. Each row has a scale of its own."
         ax.text(0, low, note, va="center", color=SOFT, clip_on=False)
-    return describe(ax, f"Results held by the hour in which they were stored, {_span(hours)}. {'; '.join(told)}.")
+    return describe(ax, f"{what} by the hour {when}, {_span(hours)}. {'; '.join(told)}.")
 
 
 def plot_removals(

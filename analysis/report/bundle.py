@@ -22,14 +22,16 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from analysis.case import Case
 from analysis.errors import Unusable
-from analysis.findings.inventory import known_tasks
 from analysis.findings.telling.answers import answers
 from analysis.findings.words import stamp
-from analysis.investigation import Investigation
+from analysis.investigation import Investigation, tasks_of
 from analysis.redact import redact_value
 from analysis.report.show import shown
 
+REPORT = "deletion_investigation.html"
+_TASKS = "all_task_ids.json"
 _LONGEST = 200
 _WIDTH = 110
 
@@ -107,11 +109,7 @@ def _write_parts(looked: Investigation, folder: Path) -> None:
             "gone_between_snapshots": rows(looked.bulk.gone),
         },
     )
-    everything = known_tasks(case.tasks, case.messages, case.jobs, case.events, case.commands)
-    # A line for each: they may be a million, and an indented file of those takes a minute.
-    listed = ",\n".join(_encoded(row) for row in rows(everything))
-    text = f'{{"count": {len(everything)}, "tasks": [\n{listed}\n]}}\n'
-    (folder / "all_task_ids.json").write_text(text, encoding="utf-8")
+    _leave_tasks(case, folder / _TASKS)
     servers = {"servers": rows(case.servers), "counters": rows(case.counters), "config": case.config}
     _write_json(folder / "redis_server_info.json", servers)
     (folder / "summary.txt").write_text(summary_text(looked), encoding="utf-8")
@@ -120,6 +118,32 @@ def _write_parts(looked: Investigation, folder: Path) -> None:
     files = case.evidence.sort_values("path")
     lines = [_sum_line(row.sha256, row.path) for row in files.itertuples()]
     (folder / "EVIDENCE.SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+
+
+def keep_tasks(case: Case, path: Path) -> None:
+    """Write the file of all task IDs once, for all reports on this case, which then have it under a name of their own:
+    for ten thousand tasks it would be written, and lie on the disk, ten thousand times.
+    """
+    _write_tasks(case, path)
+    case.once[_TASKS] = path
+
+
+def _leave_tasks(case: Case, path: Path) -> None:
+    written = case.once.get(_TASKS)
+    if written is None:
+        _write_tasks(case, path)
+        return
+    try:
+        os.link(written, path)
+    except OSError:  # of another file system, or of one without links
+        shutil.copyfile(written, path)
+
+
+def _write_tasks(case: Case, path: Path) -> None:
+    everything = tasks_of(case)
+    # A line for each: they may be a million, and an indented file of those takes a minute.
+    listed = ",\n".join(_encoded(row) for row in rows(everything))
+    path.write_text(f'{{"count": {len(everything)}, "tasks": [\n{listed}\n]}}\n', encoding="utf-8")
 
 
 def summary_text(looked: Investigation) -> str:

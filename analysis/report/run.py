@@ -10,10 +10,12 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -30,8 +32,11 @@ class Failed(Exception):
     """A notebook stopped; ``str()`` is one line that names the notebook and what it said."""
 
 
-def run_notebook(name: str, parameters: Mapping[str, str], folder: Path, *, cache: Path | None = None) -> Path:
+def run_notebook(
+    name: str, parameters: Mapping[str, str], folder: Path, *, cache: Path | None = None, engine: str | None = None
+) -> Path:
     """Execute ``notebooks/<name>.ipynb`` and write it and its HTML into ``folder``; returns the path of the HTML.
+    ``engine``: papermill's name of the one that executes it.
 
     The kernel works in a private empty folder, so nothing beside the case or the caller can be imported by accident.
     Raises Failed where the notebook stops, Unusable where ``folder`` cannot be written.
@@ -40,9 +45,9 @@ def run_notebook(name: str, parameters: Mapping[str, str], folder: Path, *, cach
     try:
         with tempfile.TemporaryDirectory(prefix="analysis-") as scratch, _surroundings(Path(scratch), cache):
             folder.mkdir(parents=True, exist_ok=True)
-            notebook = _execute(source, parameters, Path(scratch))
+            notebook = _execute(source, parameters, Path(scratch), engine)
         _forget_machine(notebook)
-        body, _ = InvestigationExporter().from_notebook_node(notebook, resources={"metadata": {"name": name}})
+        body, _ = _exporter().from_notebook_node(notebook, resources={"metadata": {"name": name}})
         write_whole(folder / f"{name}.ipynb", nbformat.writes(notebook).encode("utf-8", "backslashreplace"))
         write_whole(folder / f"{name}.html", body.encode("utf-8", "backslashreplace"))
     except OSError as error:
@@ -50,13 +55,20 @@ def run_notebook(name: str, parameters: Mapping[str, str], folder: Path, *, cach
     return folder / f"{name}.html"
 
 
-def _execute(source: Path, parameters: Mapping[str, str], scratch: Path) -> nbformat.NotebookNode:
+@cache
+def _exporter() -> InvestigationExporter:
+    # Its templates are compiled once.
+    return InvestigationExporter()
+
+
+def _execute(source: Path, parameters: Mapping[str, str], scratch: Path, engine: str | None) -> nbformat.NotebookNode:
     target = scratch / source.name
     try:
         papermill.execute_notebook(
             str(source),
             str(target),
             parameters=dict(parameters),
+            engine_name=engine,
             kernel_name="python3",
             cwd=str(scratch),
             progress_bar=False,
@@ -69,6 +81,12 @@ def _execute(source: Path, parameters: Mapping[str, str], scratch: Path) -> nbfo
     except PapermillExecutionError as error:
         said = " ".join(f"{error.ename}: {error.evalue}".split())
         raise Failed(f"{source.name} stopped in its cell {error.exec_count}: {said[:500]}") from None
+    except DeadKernelError:
+        raise Failed(f"{source.name} stopped: its kernel died") from None
+    except CellTimeoutError:
+        raise Failed(f"{source.name} stopped: it took longer than it may") from None
+    except RuntimeError as error:
+        raise Failed(f"{source.name} stopped: {' '.join(str(error).split())[:300]}") from None
     return nbformat.read(target, as_version=4)
 
 

@@ -1,0 +1,165 @@
+"""A batch: the case read once, a report of each task, and the index of all; what is there already is not made again.
+
+In: a case, which tasks, and how. Out: a folder of reports, a row a task as it is done, and how it went as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.batch.journal import Journal, alone_in
+from analysis.batch.listing import GIVEN
+from analysis.batch.warm import ADDRESS, FORKED, Refused, ask, possible, warm_process
+from analysis.batch.work import Making, clear_up, make_reports
+from analysis.errors import Unusable
+from analysis.report.bundle import folder_name
+from analysis.report.closing import kit
+from analysis.report.index_page import write_index
+from analysis.report.show import shown
+
+
+@dataclass
+class Batch:
+    """How a batch stands: what the case told of itself, rows by task in the order in which they were asked for, and how
+    many of them were there before.
+    """
+
+    name: str
+    shortcomings: list[str]
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: int = 0
+    before: int = 0
+
+    @property
+    def failed(self) -> int:
+        return sum(1 for row in self.rows.values() if row.get("error"))
+
+
+def run_batch(
+    case: str,
+    which: str,
+    given: Sequence[str],
+    out: Path,
+    *,
+    jobs: int,
+    engine: str,
+    timeout: float | None = None,
+    memory: int | None = None,
+    cache: Path | None = None,
+    begun: Callable[[Batch], None] = lambda batch: None,
+    done: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> Batch:
+    """Make the reports that are not there yet, and the index of all. ``begun`` is told what there is to do, ``done``
+    each row, also of a report that was there. However it ends, the index is of what is there then.
+
+    Raises Unusable where nothing can be made.
+    """
+    if engine == FORKED and not possible():
+        raise Unusable("kernels can be forked on Linux only", file="--engine forked")
+    with alone_in(out), tempfile.TemporaryDirectory(prefix="analysis-") as scratch:
+        tasks_file = out / f".writing-tasks-{os.getpid()}"
+        try:
+            with warm_process(Path(scratch), os.fspath(Path(case).absolute()), tasks_file) as told:
+                listed = _listed(told["path"], which, given, Path(scratch))
+                making = Making(told["path"], out, engine, cache, timeout, memory)
+                batch = Batch(told["name"], told["shortcomings"], asked=len(listed))
+                with Journal(out, _key(told["sha256"])) as journal:
+                    _go(batch, listed, making, jobs, journal, begun, done)
+        finally:
+            tasks_file.unlink(missing_ok=True)
+    return batch
+
+
+def _go(
+    batch: Batch, listed: list[dict[str, Any]], making: Making, jobs: int, journal: Journal,
+    begun: Callable[[Batch], None], done: Callable[[dict[str, Any]], None],
+) -> None:  # fmt: skip
+    made = journal.made()
+    batch.rows = {row["task_id"]: made[row["task_id"]] for row in listed if row["task_id"] in made}
+    batch.before = len(batch.rows)
+    begun(batch)
+    by_id = {row["task_id"]: row for row in listed}
+
+    def add(row: dict[str, Any]) -> None:
+        batch.rows[row["task_id"]] = row
+        journal.add(row)
+        done(row)
+
+    try:
+        for row in batch.rows.values():
+            done(row)
+        left = [row for row in listed if row["task_id"] not in made]
+        for row in left:
+            if row["error"]:
+                add({**row, "folder": ""})
+        wanted = [row["task_id"] for row in left if not row["error"]]
+        for task_id in wanted:
+            clear_up(making.out / folder_name(task_id))
+        began: dict[str, float] = {}
+        for task_id, reason in make_reports(_noted(wanted, began), making, jobs):
+            seconds = round(time.monotonic() - began.pop(task_id), 3)
+            add({**_row(by_id[task_id], making.out, reason), "seconds": seconds})
+    finally:
+        batch.rows = {task_id: batch.rows[task_id] for task_id in by_id if task_id in batch.rows}
+        write_index(list(batch.rows.values()), batch.asked, batch.name, batch.shortcomings, making.out)
+
+
+def _noted(tasks: Sequence[str], began: dict[str, float]) -> Iterator[str]:
+    for task in tasks:
+        began[task] = time.monotonic()
+        yield task
+
+
+def _listed(case: str, which: str, given: Sequence[str], scratch: Path) -> list[dict[str, Any]]:
+    """The rows of ``listing.of_tasks``, from the process that has read the case."""
+    ids, to = scratch / "ids", scratch / "tasks"
+    if which == GIVEN:
+        ids.write_text("".join(json.dumps(task) + "\n" for task in given), encoding="utf-8")
+    try:
+        ask(os.environ[ADDRESS], {"list": which, "case": case, "ids": os.fspath(ids), "to": os.fspath(to)})
+    except Refused as refused:
+        raise Unusable(str(refused)) from None
+    with to.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _key(case: str) -> str:
+    """Of what and by what a report is made: what it says follows from this and its task alone."""
+    return hashlib.sha256(f"{case} {kit()} {shown()}".encode()).hexdigest()
+
+
+def _row(listed: dict[str, Any], out: Path, reason: str | None) -> dict[str, Any]:
+    """What the index says of a task: what was known before, and its verdict or why there is none."""
+    row = {**listed, "folder": folder_name(listed["task_id"]), "error": reason}
+    if reason is not None:
+        return row
+    try:
+        verdict = json.loads((out / row["folder"] / "verdict.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return row | {"error": f"verdict.json: {error}"}
+    return row | {"verdict": verdict, **_to_send_again(out / row["folder"], verdict)}
+
+
+def _to_send_again(folder: Path, verdict: dict[str, Any]) -> dict[str, Any]:
+    """With what the task was called, where that is known: the arguments as its result or its message has them."""
+    if not verdict["unexpected_loss"]:
+        return {}
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("task_detailed_analysis_*.json"))[-1:]:
+        details = json.loads(path.read_text(encoding="utf-8"))
+        found |= {name: details["result"][name] for name in ("args", "kwargs") if details["result"].get(name)}
+        found |= {"name": details["name"]} if details.get("name") else {}
+    for path in folder.glob("task_deletion_evidence_*/recovered/message.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))["content"]
+        if isinstance(content, dict):
+            known = {name: content[name] for name in ("args", "kwargs") if content.get(name)}
+            found = known | ({"name": content["task"]} if content.get("task") else {}) | found
+    return found
