@@ -38,6 +38,7 @@ bench: $(VENV)/.installed-test $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/logs.py
 	$(BIN)/python tests/benchmarks/ttl.py
 	$(BIN)/python tests/benchmarks/archive.py
+	$(BIN)/python tests/benchmarks/batch.py
 	nice -n 10 $(BIN)/python tests/benchmarks/planted.py
 
 OUT ?= work/incidents

@@ -1,7 +1,7 @@
-"""Kernels that are forked from the warm process, and engines for papermill that use them; limits for both kinds.
+"""Kernels that are forked from the warm process, and those that start anew, each within its limits.
 
-In: papermill's calls, and the environment (``warm.ADDRESS``, ``MEMORY``, ``UNTIL``). Out: executed notebooks.
-Everything but the start of the kernel is papermill's, nbclient's and jupyter_client's own.
+In: jupyter_client's calls, and the environment (``warm.ADDRESS``, ``MEMORY``). Out: kernels. Everything but the start
+of one is jupyter_client's own.
 """
 
 from __future__ import annotations
@@ -9,18 +9,14 @@ from __future__ import annotations
 import os
 import select
 import signal
-import tempfile
-import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
-from papermill.engines import NBClientEngine, papermill_engines
 
-from analysis.batch.warm import ADDRESS, ask, possible, warm_process
-from analysis.errors import Unusable
+from analysis.batch.warm import ADDRESS, ask
 
 MEMORY, UNTIL = "ANALYSIS_KERNEL_MEMORY", "ANALYSIS_KERNEL_UNTIL"
 """Names in the environment: the most bytes that a kernel may take beyond what it begins with; and the moment, by the
@@ -107,7 +103,9 @@ def _limit(pid: int) -> None:
         return  # it is gone already
 
 
-class _Manager(AsyncKernelManager):
+class PlainManager(AsyncKernelManager):
+    """Of kernels that are started as usual."""
+
     provisioner_class: type[LocalProvisioner] = LimitedProvisioner
 
     async def _async_pre_start_kernel(self, **kw: Any) -> Any:
@@ -119,52 +117,7 @@ class _Manager(AsyncKernelManager):
         return await super()._async_pre_start_kernel(**kw)
 
 
-class PlainManager(_Manager):
-    """Of kernels that are started as usual."""
-
-
-class ForkedManager(_Manager):
+class ForkedManager(PlainManager):
     """Of kernels that are forked."""
 
     provisioner_class = ForkedProvisioner
-
-
-def _left(_: Any = None) -> float | None:
-    """Seconds that a cell may take, which are those that the report has left; None = as long as it takes."""
-    until = os.environ.get(UNTIL)
-    return max(0.05, float(until) - time.monotonic()) if until else None
-
-
-class PlainEngine(NBClientEngine):
-    """papermill's own engine, within the limits of a batch."""
-
-    manager: type[_Manager] = PlainManager
-
-    @classmethod
-    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **kwargs: Any) -> Any:
-        return super().execute_managed_notebook(
-            nb_man, kernel_name, kernel_manager_class=cls.manager, timeout_func=_left, **kwargs
-        )
-
-
-class ForkedEngine(PlainEngine):
-    """As ``PlainEngine``, with kernels from the warm process whose address the environment names; else from one that is
-    started for this run.
-    """
-
-    manager = ForkedManager
-
-    @classmethod
-    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **kwargs: Any) -> Any:
-        if not possible():
-            raise Unusable("kernels can be forked on Linux only", file="--engine forked")
-        if os.environ.get(ADDRESS):
-            return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
-        with tempfile.TemporaryDirectory(prefix="analysis-") as folder, warm_process(Path(folder)):
-            return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
-
-
-def register() -> None:
-    """Have papermill know both engines, as it does by their entry points where the kit is installed."""
-    papermill_engines.register("plain", PlainEngine)
-    papermill_engines.register("forked", ForkedEngine)

@@ -64,6 +64,7 @@ def run_batch(
     """
     if engine == FORKED and not possible():
         raise Unusable("kernels can be forked on Linux only", file="--engine forked")
+    out = out.absolute()  # a kernel works in a folder of its own
     with alone_in(out), tempfile.TemporaryDirectory(prefix="analysis-") as scratch:
         tasks_file = out / f".writing-tasks-{os.getpid()}"
         try:

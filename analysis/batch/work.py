@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from analysis.batch.kernels import MEMORY, UNTIL, register
+from analysis.batch.kernels import MEMORY, UNTIL
 from analysis.batch.warm import Refused
 from analysis.errors import Unusable
 from analysis.report.bundle import folder_name
@@ -131,7 +131,6 @@ def _serve(connection: Connection, making: Making) -> None:
     """What a process of the pool does: a task comes, an answer goes, until nobody listens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    register()
     while True:
         try:
             task = connection.recv()

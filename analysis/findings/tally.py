@@ -97,6 +97,8 @@ def tally(view: View, record: str, *counters: str, held: bool = False) -> Tally 
     """The sum of some counters over a record's life; None where no master's answer reports them. Nor is one that is
     held looked at, unless ``held``: what took it is no question then, only what moved it.
     """
+    if not len(view.servers):
+        return None
     answers = view.servers.loc[view.servers["server"].isin(view.servers_of(record)) & view.servers["role"].eq("master")]
     if (len(view.held(record)) and not held) or answers["server"].nunique() > 1:
         return None

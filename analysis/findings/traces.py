@@ -109,11 +109,13 @@ def find_traces(
             },
         )
     )
-    found = concat("traces", parts)
+    found = concat("traces", (part for part in parts if part is not None))
     return found.drop_duplicates(["snapshot", "db", "key", "role", "source"], ignore_index=True)
 
 
-def _rows(found: pd.DataFrame, role: str, says: str) -> pd.DataFrame:
+def _rows(found: pd.DataFrame, role: str, says: str) -> pd.DataFrame | None:
+    if not len(found):
+        return None  # as nearly all are, and to make a frame takes its time
     return frame(
         "traces",
         {

@@ -385,6 +385,8 @@ class View:
         """Rows in the order in which their snapshots were taken; of one moment what was kept in an archive stands
         first, and in all what has no time there.
         """
+        if len(rows) < 2:
+            return rows
         kept = {name: _EVER if at is None else at for name, at in self.archives.items()}
         seen = [*kept.items(), *self.shots[["snapshot", "taken_at"]].itertuples(index=False, name=None)]
         order = {name: place for place, (name, _) in enumerate(sorted(seen, key=lambda one: (pd.isna(one[1]), one[1])))}

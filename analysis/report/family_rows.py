@@ -43,7 +43,7 @@ def family_rows(ax: Axes | None, families: Families, below: float) -> tuple[Axes
 
 
 def baseline(ax: Axes, place: int, family: str, keys: int, end: float, noun: str = "key") -> float:
-    """The bottom line of a family's row, with its name and number of keys (or ``noun``) beside it; returns its height."""
+    """The bottom line of a family's row, its name and number of keys (or ``noun``) beside it; returns its height."""
     base = (place + 1) * (ROW_PX + LABEL_PX)
     ax.plot([0, end], [base, base], color=LINE, linewidth=0.8, zorder=0, clip_on=False)
     beside(ax, family_name(family), base - ROW_PX / 2 - 8, INK)

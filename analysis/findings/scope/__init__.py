@@ -66,12 +66,11 @@ def _by_snapshots(view: View, record: str, own: pd.DataFrame) -> Scope | None:
     servers = view.servers_of(record)
     shots = view.shots.loc[view.shots["server"].isin(servers)]
     pairs = comparable(shots)
-    stored = storing_times(view.tasks, view.jobs)
     if len(own):
         row = own.iloc[-1]
         return scope_between(
             view.keys, view.changes, view.shots, str(row["server"]), str(row["before"]), str(row["after"]),
-            str(row["key"]), int(row["db"]), stored,
+            str(row["key"]), int(row["db"]), storing_times(view.tasks, view.jobs),
         )  # fmt: skip
     born, missed = view.born(record), view.missed_by(record)
     if born is not None:
@@ -85,6 +84,7 @@ def _by_snapshots(view: View, record: str, own: pd.DataFrame) -> Scope | None:
         return _untold(view.keys, shots)
     pair = _most(pairs, view.changes, shots)
     key = next(iter(sorted(view.keys_of(record))), view.task_id)
+    stored = storing_times(view.tasks, view.jobs)
     return scope_between(
         view.keys, view.changes, view.shots, pair["server"], pair["before"], pair["after"], key, None, stored
     )
