@@ -35,8 +35,9 @@ PLATFORMS = {
 }
 # conda-forge's name of a PyPI project, where it is another: its `redis` is no client, its `matplotlib` brings Qt, and
 # its `tzdata` is the system's time zones, not the Python package.
-CONDA = {"redis": "redis-py", "matplotlib": "matplotlib-base", "tzdata": "python-tzdata"}
-MODULES = {"pil": "pillow"}
+CONDA = {"redis": "redis-py", "matplotlib": "matplotlib-base", "tzdata": "python-tzdata",
+         "jupyter-client": "jupyter_client"}  # fmt: skip
+MODULES = {"pil": "pillow", "jupyter_client": "jupyter-client"}
 BORROWER = "venv-of-the-wheel"
 TASK = "c93afef4-105f-425c-af86-9ced40d30ee0"
 
@@ -64,7 +65,7 @@ def test_conda_environment_asks_for_the_same_as_the_project() -> None:
     wanted = {"python": PROJECT["requires-python"], "pip": ""}
     for requirement in map(Requirement, PROJECT["dependencies"]):
         wanted[CONDA.get(requirement.name, requirement.name)] = str(requirement.specifier)
-    split = [re.fullmatch(r"([a-z0-9.-]+)(.*)", package) for package in packages]
+    split = [re.fullmatch(r"([a-z0-9._-]+)(.*)", package) for package in packages]
     given = {match[1]: match[2] for match in split if match}
     assert {name: SpecifierSet(bounds) for name, bounds in given.items()} == {
         name: SpecifierSet(bounds) for name, bounds in wanted.items()

@@ -130,10 +130,8 @@ def shorten(world: World, at: int, effect: float, dice: Dice) -> Truth:
     kept = world.renewals.loc[~world.renewals["life"].isin(chosen) | (world.renewals["at"] < at)]
     world.renewals = pd.concat([kept, shorter], ignore_index=True).sort_values("at", ignore_index=True)
     world.settle(dice)
-    names = ("shortened TTL",)
-    return Truth(
-        "shorten TTL", effect, at, len(chosen), int(there.sum()), names, tuple(world.lives["key"].iloc[chosen])
-    )
+    names, keys = ("shortened TTL",), tuple(world.lives["key"].iloc[chosen])
+    return Truth("shorten TTL", effect, at, len(chosen), int(there.sum()), names, keys)
 
 
 def stampede(world: World, at: int, effect: float, dice: Dice) -> Truth:
