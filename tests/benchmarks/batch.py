@@ -103,7 +103,7 @@ def main() -> None:
             took["two jobs"].append(batch(case, tasks, folder / "two", 2))
             took["API"].append(by_api(case, some, peer))
         # What has several names lies there once.
-        blocks = {(found := path.stat()).st_ino: found.st_blocks for path in (folder / "one").rglob("*")}
+        blocks = {(told := path.stat()).st_ino: told.st_blocks for path in (folder / "one").rglob("*")}
         size = sum(blocks.values()) * 512
     found = {name: sum(rounds) / len(rounds) for name, rounds in took.items()}
     for name, each in found.items():
@@ -116,9 +116,9 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"ratios: {', '.join(f'{name} {ratio:.1f}' for name, ratio in ratios.items())}")
     print(f"largest process {peak:.0f} MB; {size / len(tasks) / 1024:.0f} kB a report on the disk")
-    told: dict[str, Any] = {"tasks": len(tasks), "keys": given.keys, "seconds": found, "peak_mb": round(peak)}
+    summary: dict[str, Any] = {"tasks": len(tasks), "keys": given.keys, "seconds": found, "peak_mb": round(peak)}
     if given.json:
-        print(json.dumps(told | {"ratios": {name: round(ratio, 2) for name, ratio in ratios.items()}}))
+        print(json.dumps(summary | {"ratios": {name: round(ratio, 2) for name, ratio in ratios.items()}}))
 
 
 if __name__ == "__main__":
