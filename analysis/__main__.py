@@ -6,9 +6,13 @@ import os
 import sys
 from typing import NoReturn
 
+from analysis.batch.warm import ALONE
+
 
 def main() -> NoReturn:
     """Run the command. It can be stopped while it is still being loaded, too."""
+    for name, value in ALONE.items():
+        os.environ.setdefault(name, value)
     # nbformat brings jsonschema, and that a grammar of addresses, which takes half of the time to load everything. It
     # does without (jsonschema/_format.py), and no notebook is checked for addresses.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

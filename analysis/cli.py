@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,9 +25,9 @@ from tqdm import tqdm
 
 from analysis.archive import NAME, keep
 from analysis.batch.listing import ALL, GIVEN, LOST
-from analysis.batch.warm import FORKED, PLAIN, usual_engine
+from analysis.batch.warm import FORKED, PLAIN, Refused, usual_engine, warm_process
 from analysis.cache import FOLDER_SWITCH, open_cache
-from analysis.case import Case, open_case
+from analysis.case import Case, open_case, share
 from analysis.errors import Unusable
 from analysis.findings.bulk import looks
 from analysis.findings.purge import PurgeFindings, with_order
@@ -127,10 +129,11 @@ def batch(
     """A report of each of many tasks of CASE, and an index of all; goes on where it stopped."""
     if (file is not None) + everything + lost != 1:
         raise Unusable("name the tasks by one of --tasks FILE, --all and --lost")
-    from analysis.batch.run import Batch, run_batch  # papermill takes a second to import
-
     said = _Said(**options)
     given = read_ids(_given(file), "standard input" if file == "-" else file) if file is not None else []
+    opened = said.open(case)
+    from analysis.batch.run import Batch, run_batch  # papermill takes a second to import
+
     bar = tqdm(total=0, unit="task", disable=not said.bar, file=sys.stderr)
 
     def begun(batch: Batch) -> None:
@@ -154,16 +157,15 @@ def batch(
     with _stopped_by(signal.SIGTERM):
         try:
             made = run_batch(
-                case, which, given, said.out, jobs=number, engine=engine, timeout=timeout,
+                opened, which, given, said.out, jobs=number, engine=engine, timeout=timeout,
                 memory=memory * 2**20 if memory else None, cache=said.cache, begun=begun, done=done,
             )  # fmt: skip
         finally:
             bar.close()
-    for line in made.shortcomings:
-        click.echo(f"analysis: {line}", err=True)
     if not said.as_json:
         click.echo(os.fspath(said.out / "index.html"))
-    return PARTLY if made.failed or made.shortcomings else OK
+    said.failed = bool(made.failed)
+    return said.status(opened)
 
 
 @contextmanager
@@ -393,6 +395,7 @@ class _Said:
             open_cache(self.cache)
             os.environ[FOLDER_SWITCH] = os.fspath(self.cache.resolve())
         self.failed = False
+        self._kernels: str | None = None
         os.environ[SWITCH] = "1" if show_values else "0"
 
     def open(self, path: str, *, needed: bool = True) -> Case:
@@ -418,15 +421,32 @@ class _Said:
             click.echo(f"analysis: {line}", err=True)
 
     def notebook(self, name: str, opened: Case, inner: Path, **parameters: str) -> Path | None:
+        engine = self._engine(opened)
         from analysis.report.run import Failed, run_notebook  # papermill takes a second to import
 
         given = {**parameters, "case": os.fspath(opened.path), "out": os.fspath(self.out.resolve())}
         try:
-            return run_notebook(name, given, self.out / inner, cache=self.cache)
+            return run_notebook(name, given, self.out / inner, cache=self.cache, engine=engine)
         except Failed as error:
             self.failed = True
             click.echo(f"analysis: {parameters.get('task_id', name)}: {error}", err=True)
             return None
+
+    def _engine(self, opened: Case) -> str:
+        """The kernel has the case from this process where that can be: it need not be read again."""
+        if self._kernels is None:
+            self._kernels = PLAIN
+            scratch = tempfile.mkdtemp(prefix="analysis-")
+            atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+            warm = warm_process(Path(scratch))
+            share(opened)
+            try:
+                warm.__enter__()
+            except Refused:
+                return self._kernels
+            atexit.register(warm.__exit__, None, None, None)
+            self._kernels = FORKED
+        return self._kernels
 
     def status(self, opened: Case) -> int:
         """0, 1 or 2, after a line for each shortcoming."""
@@ -473,6 +493,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     _Stop.listen()
+    tqdm.monitor_interval = 0  # its thread would stand still in every process that is forked
     try:
         status = cli.main(arguments, prog_name="analysis", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):

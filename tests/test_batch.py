@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,7 @@ import pytest
 
 from analysis.batch.journal import Journal, alone_in
 from analysis.batch.kernels import ForkedKernel
-from analysis.batch.warm import ADDRESS, Refused, ask, possible, warm_process
-from analysis.batch.work import Making, make_reports
-from analysis.errors import Unusable
+from analysis.batch.warm import possible
 from analysis.findings.bulk import looks
 from analysis.findings.lost import lost_tasks
 from analysis.frames import frame
@@ -203,68 +201,100 @@ def _processes() -> list[str]:
     return found
 
 
+ALONE_HEAD = """
+import json, os, subprocess, sys, threading
+from pathlib import Path
+from analysis.batch.warm import ADDRESS, ALONE, Refused, ask, warm_process
+os.environ.update(ALONE)
+from analysis.batch.work import Making, make_reports
+from analysis.case import open_case, share
+demo, out, *tasks = sys.argv[1:]
+case, folder = open_case(demo), Path(out)
+folder.mkdir()
+share(case)
+def children(pid):
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+"""
+
+
+def alone(code: str, out: Path) -> Any:
+    """What ``code`` prints last, as JSON: run in a process of its own, which has one thread as a forking one must."""
+    command = [sys.executable, "-c", ALONE_HEAD + code, str(DEMO), str(out), TASK, OTHERS[0]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @forked
-@pytest.mark.parametrize(("limits", "says"), [({"timeout": 0.3}, "took longer than it may"), ({"memory": 2**16}, "")])
-def test_a_report_over_its_limit_costs_its_own_report_only(tmp_path: Path, limits: dict[str, Any], says: str) -> None:
-    with warm_process(tmp_path, str(DEMO)) as told:
-        making = Making(told["path"], tmp_path / "out", "forked", **limits)
-        failed = dict(make_reports([TASK, OTHERS[0]], making, 1))
-        assert set(failed) == {TASK, OTHERS[0]} and all(reason and says in reason for reason in failed.values())
-        assert nothing_half_written(tmp_path)
-        whole = Making(told["path"], tmp_path / "out", "forked")
-        assert dict(make_reports([TASK], whole, 1)) == {TASK: None}
+@pytest.mark.parametrize(("limits", "says"), [("timeout=0.3", "took longer than it may"), ("memory=2**16", "")])
+def test_a_report_over_its_limit_costs_its_own_report_only(tmp_path: Path, limits: str, says: str) -> None:
+    first, second = alone(
+        f"""
+with warm_process(folder):
+    limited = dict(make_reports(tasks, Making(demo, folder / "o", "forked", {limits}), 1))
+    print(json.dumps([limited, dict(make_reports(tasks, Making(demo, folder / "o", "forked"), 1))]))
+""",
+        tmp_path / "out",
+    )
+    assert set(first) == {TASK, OTHERS[0]} and all(reason and says in reason for reason in first.values())
+    assert second == {TASK: None, OTHERS[0]: None}
+    assert nothing_half_written(tmp_path)
 
 
 @forked
 def test_a_kernel_that_is_killed_costs_its_own_report_only(tmp_path: Path) -> None:
-    with warm_process(tmp_path, str(DEMO)) as told:
-        tasks = make_reports(
-            _killing([TASK, OTHERS[0]], os.getpid()), Making(told["path"], tmp_path / "o", "forked"), 1
-        )
-        reasons = dict(tasks)
-    assert "kernel died" in str(reasons[TASK]).lower() and reasons[OTHERS[0]] is None
-    assert nothing_half_written(tmp_path)
-
-
-def _killing(tasks: list[str], parent: int) -> Iterator[str]:
-    """The tasks; while the first is made, another process kills the first kernel that the warm process forks."""
-    source = f"""
-import os, signal, time
+    reasons = alone(
+        """
+def killing():
+    killer = subprocess.Popen([sys.executable, "-c", '''
+import os, signal, sys, time
 from pathlib import Path
 def children(pid):
-    return [int(p) for p in Path(f"/proc/{{pid}}/task/{{pid}}/children").read_text().split()]
-def is_warm(pid):
-    return b"analysis.batch.warm" in Path(f"/proc/{{pid}}/cmdline").read_bytes()
-while True:
-    kernels = [k for w in children({parent}) if is_warm(w) for k in children(w)]
-    if kernels:
-        os.kill(kernels[0], signal.SIGKILL)
-        break
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+me = os.getpid()
+while not (kernels := [kernel for one in children(int(sys.argv[1])) if one != me for kernel in children(one)]):
     time.sleep(0.005)
-"""
-    killer = subprocess.Popen([sys.executable, "-c", source])
+os.kill(kernels[0], signal.SIGKILL)
+''', str(os.getpid())])
     yield tasks[0]
     killer.wait()
     yield from tasks[1:]
 
+with warm_process(folder):
+    print(json.dumps(dict(make_reports(killing(), Making(demo, folder / "o", "forked"), 1))))
+""",
+        tmp_path / "out",
+    )
+    assert "kernel died" in str(reasons[TASK]).lower() and reasons[OTHERS[0]] is None
+    assert nothing_half_written(tmp_path)
+
 
 @forked
-def test_the_warm_process_is_alone_and_forks_kernels_only(tmp_path: Path) -> None:
-    with warm_process(tmp_path, str(DEMO)) as told:
-        assert told["name"] and len(told["sha256"]) == 64
-        [warm] = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _is_warm(path, str(tmp_path))]
-        assert len(os.listdir(f"/proc/{warm}/task")) == 1
-        with pytest.raises(Refused, match="only a kernel"):
-            ask(os.environ[ADDRESS], {"command": ["sh", "-c", "true"], "cwd": "/", "environment": {}})
-    assert ADDRESS not in os.environ
-    assert not Path(f"/proc/{warm}").exists()
-
-
-def _is_warm(path: Path, folder: str) -> bool:
+def test_the_warm_process_is_alone_forks_kernels_only_and_ends_with_who_forked_it(tmp_path: Path) -> None:
+    told = alone(
+        """
+with warm_process(folder):
+    [warm] = children(os.getpid())
+    threads = len(os.listdir(f"/proc/{warm}/task"))
     try:
-        return folder.encode() in (path / "cmdline").read_bytes()
-    except OSError:
-        return False
+        ask(os.environ[ADDRESS], {"command": ["sh", "-c", "true"], "cwd": "/", "environment": {}})
+    except Refused as refused:
+        said = str(refused)
+waits = threading.Event()
+threading.Thread(target=waits.wait, daemon=True).start()
+try:
+    with warm_process(folder):
+        pass
+except Refused as refused:
+    crowd = str(refused)
+print(json.dumps([threads, said, crowd, Path(f"/proc/{warm}").exists(), ADDRESS in os.environ]))
+""",
+        tmp_path / "out",
+    )
+    assert told == [
+        1, "only a kernel of ipykernel can be forked", "this process has 2 threads and may not be forked", False, False
+    ]  # fmt: skip
 
 
 @forked
@@ -276,12 +306,6 @@ def test_a_process_of_others_is_waited_for(tmp_path: Path) -> None:
     assert kernel.wait() == 1 == kernel.poll()
     child.wait()
     assert ForkedKernel(child.pid).poll() == 1
-
-
-def test_a_case_without_evidence_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(Unusable, match="no readable evidence"), warm_process(tmp_path, str(tmp_path / "empty")):
-        pass
 
 
 PAIR = (snapshot("a.rdb", 0), snapshot("b.rdb", 3600))

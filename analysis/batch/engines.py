@@ -15,8 +15,7 @@ from typing import Any
 from papermill.engines import NBClientEngine
 
 from analysis.batch.kernels import UNTIL, ForkedManager, PlainManager
-from analysis.batch.warm import ADDRESS, possible, warm_process
-from analysis.errors import Unusable
+from analysis.batch.warm import ADDRESS, Refused, warm_process
 
 
 def _left(_: Any = None) -> float | None:
@@ -39,16 +38,17 @@ class PlainEngine(NBClientEngine):
 
 class ForkedEngine(PlainEngine):
     """As ``PlainEngine``, with kernels from the warm process whose address the environment names; else from one that is
-    started for this run.
+    forked for this run. Where none can be, kernels are started as usual.
     """
 
     manager = ForkedManager
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **kwargs: Any) -> Any:
-        if not possible():
-            raise Unusable("kernels can be forked on Linux only", file="--engine forked")
         if os.environ.get(ADDRESS):
             return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
-        with tempfile.TemporaryDirectory(prefix="analysis-") as folder, warm_process(Path(folder)):
-            return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+        try:
+            with tempfile.TemporaryDirectory(prefix="analysis-") as folder, warm_process(Path(folder)):
+                return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+        except Refused:
+            return PlainEngine.execute_managed_notebook(nb_man, kernel_name, **kwargs)

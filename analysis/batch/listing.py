@@ -5,6 +5,7 @@ In: a case, and how they were asked for. Out: plain rows. Decides nothing about 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,7 @@ from analysis.report.bundle import rows
 ALL, LOST, GIVEN = "all", "lost", "given"
 
 
-def of_tasks(case: Case, which: str, given: list[str]) -> list[dict[str, Any]]:
+def of_tasks(case: Case, which: str, given: Sequence[str]) -> list[dict[str, Any]]:
     """A row for each task, each once: asked (the ID as given), task_id, name, queue, worker, state, at (when it was
     seen last, or ended), error (why it cannot be looked into; None = it can). ``which``: all that any witness names,
     those that are lost (``lost.lost_tasks``), or the ``given`` ones.
@@ -45,7 +46,7 @@ def _lost(case: Case) -> pd.DataFrame:
     return lost_tasks(case.tasks, case.jobs, case.events, case.commands, shots, kept, jobs.expires if jobs else None)
 
 
-def _given(given: list[str], known: pd.DataFrame) -> list[dict[str, Any]]:
+def _given(given: Sequence[str], known: pd.DataFrame) -> list[dict[str, Any]]:
     ids = known["task_id"].astype("str")
     places = {task_id: place for place, task_id in enumerate(ids)}
     nothing = dict.fromkeys(("name", "queue", "worker", "state", "at"))

@@ -11,16 +11,19 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from analysis.batch.journal import Journal, alone_in
-from analysis.batch.listing import GIVEN
-from analysis.batch.warm import ADDRESS, FORKED, Refused, ask, possible, warm_process
+from analysis.batch.listing import of_tasks
+from analysis.batch.warm import FORKED, Refused, warm_process
 from analysis.batch.work import Making, clear_up, make_reports
+from analysis.case import Case, share
 from analysis.errors import Unusable
-from analysis.report.bundle import folder_name
+from analysis.investigation import look_into
+from analysis.report.bundle import folder_name, keep_tasks
 from analysis.report.closing import kit
 from analysis.report.index_page import write_index
 from analysis.report.show import shown
@@ -28,12 +31,10 @@ from analysis.report.show import shown
 
 @dataclass
 class Batch:
-    """How a batch stands: what the case told of itself, rows by task in the order in which they were asked for, and how
+    """How a batch stands: rows by task in the order in which they were asked for, how many tasks there are, and how
     many of them were there before.
     """
 
-    name: str
-    shortcomings: list[str]
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: int = 0
     before: int = 0
@@ -44,7 +45,7 @@ class Batch:
 
 
 def run_batch(
-    case: str,
+    case: Case,
     which: str,
     given: Sequence[str],
     out: Path,
@@ -62,25 +63,35 @@ def run_batch(
 
     Raises Unusable where nothing can be made.
     """
-    if engine == FORKED and not possible():
-        raise Unusable("kernels can be forked on Linux only", file="--engine forked")
     out = out.absolute()  # a kernel works in a folder of its own
-    with alone_in(out), tempfile.TemporaryDirectory(prefix="analysis-") as scratch:
-        tasks_file = out / f".writing-tasks-{os.getpid()}"
-        try:
-            with warm_process(Path(scratch), os.fspath(Path(case).absolute()), tasks_file) as told:
-                listed = _listed(told["path"], which, given, Path(scratch))
-                making = Making(told["path"], out, engine, cache, timeout, memory)
-                batch = Batch(told["name"], told["shortcomings"], asked=len(listed))
-                with Journal(out, _key(told["sha256"])) as journal:
-                    _go(batch, listed, making, jobs, journal, begun, done)
-        finally:
-            tasks_file.unlink(missing_ok=True)
+    with alone_in(out), ExitStack() as stack:
+        making = Making(os.fspath(case.path), out, engine, cache, timeout, memory)
+        if engine == FORKED:
+            tasks_file = out / f".writing-tasks-{os.getpid()}"
+            stack.callback(tasks_file.unlink, missing_ok=True)
+            _share(case, tasks_file)
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="analysis-"))
+            try:
+                stack.enter_context(warm_process(Path(scratch)))
+            except Refused as refused:
+                raise Unusable(str(refused), file="--engine forked") from None
+        listed = of_tasks(case, which, given)
+        batch = Batch(asked=len(listed))
+        with Journal(out, _key(case)) as journal:
+            _go(case, batch, listed, making, jobs, journal, begun, done)
     return batch
 
 
+def _share(case: Case, tasks_file: Path) -> None:
+    """Have all reports share the case, and what of it is the same for each: one look finds that."""
+    share(case)
+    looked = look_into(case, "no task has such an ID")
+    assert looked.bulk and looked.retention is not None
+    keep_tasks(case, tasks_file)
+
+
 def _go(
-    batch: Batch, listed: list[dict[str, Any]], making: Making, jobs: int, journal: Journal,
+    case: Case, batch: Batch, listed: list[dict[str, Any]], making: Making, jobs: int, journal: Journal,
     begun: Callable[[Batch], None], done: Callable[[dict[str, Any]], None],
 ) -> None:  # fmt: skip
     made = journal.made()
@@ -105,12 +116,13 @@ def _go(
         for task_id in wanted:
             clear_up(making.out / folder_name(task_id))
         began: dict[str, float] = {}
-        for task_id, reason in make_reports(_noted(wanted, began), making, jobs):
-            seconds = round(time.monotonic() - began.pop(task_id), 3)
-            add({**_row(by_id[task_id], making.out, reason), "seconds": seconds})
+        with closing(make_reports(_noted(wanted, began), making, jobs)) as reports:
+            for task_id, reason in reports:
+                seconds = round(time.monotonic() - began.pop(task_id), 3)
+                add({**_row(by_id[task_id], making.out, reason), "seconds": seconds})
     finally:
         batch.rows = {task_id: batch.rows[task_id] for task_id in by_id if task_id in batch.rows}
-        write_index(list(batch.rows.values()), batch.asked, batch.name, batch.shortcomings, making.out)
+        write_index(list(batch.rows.values()), batch.asked, case.name, case.shortcomings, making.out)
 
 
 def _noted(tasks: Sequence[str], began: dict[str, float]) -> Iterator[str]:
@@ -119,22 +131,14 @@ def _noted(tasks: Sequence[str], began: dict[str, float]) -> Iterator[str]:
         yield task
 
 
-def _listed(case: str, which: str, given: Sequence[str], scratch: Path) -> list[dict[str, Any]]:
-    """The rows of ``listing.of_tasks``, from the process that has read the case."""
-    ids, to = scratch / "ids", scratch / "tasks"
-    if which == GIVEN:
-        ids.write_text("".join(json.dumps(task) + "\n" for task in given), encoding="utf-8")
-    try:
-        ask(os.environ[ADDRESS], {"list": which, "case": case, "ids": os.fspath(ids), "to": os.fspath(to)})
-    except Refused as refused:
-        raise Unusable(str(refused)) from None
-    with to.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-def _key(case: str) -> str:
+def _key(case: Case) -> str:
     """Of what and by what a report is made: what it says follows from this and its task alone."""
-    return hashlib.sha256(f"{case} {kit()} {shown()}".encode()).hexdigest()
+    rows = zip(case.evidence["path"].astype(str), case.evidence["sha256"].astype(str), strict=True)
+    stated = case.path / "case.toml"
+    words = [f"{sha256}  {path}" for path, sha256 in sorted(rows)]
+    words += [stated.read_text(encoding="utf-8", errors="replace")] if stated.is_file() else []
+    words += map(str, (*case.ignored, kit(), shown()))
+    return hashlib.sha256("\n".join(words).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _row(listed: dict[str, Any], out: Path, reason: str | None) -> dict[str, Any]:

@@ -1,29 +1,26 @@
-"""The warm process: it has imported everything and read the case, and forks a kernel for each report.
+"""The warm process: a copy of this one, with what it has imported and read, that forks a kernel for each report.
 
-In: a socket's path and a case, on the command line; requests, a JSON object a line. Out: kernels, which are ipykernel's
-own, share what was read, and nothing else with each other. It must be alone when it forks: a thread that another
-process inherits holds its locks for ever. So what it imports is kept from starting any (``ALONE``), and it counts its
-threads before each fork and refuses where there is one more.
+In: requests over a socket, a JSON object a line. Out: kernels, which are ipykernel's own, share what was read, and
+nothing else with each other. Who forks must be alone: a thread that another process inherits holds its locks for ever.
+So what is imported is kept from starting any (``ALONE``, in the environment before pyarrow and numpy are imported), and
+threads are counted before each fork, which is refused where there is one more.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
-import hashlib
 import json
 import os
 import random
 import select
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
-
-from analysis.errors import Unusable
 
 ALONE = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -40,10 +37,11 @@ FORKED, PLAIN = "forked", "plain"
 
 _LONGEST = 2**20
 _LAUNCHER = "ipykernel_launcher"
+_PR_SET_PDEATHSIG = 1
 
 
 class Refused(Exception):
-    """The warm process cannot do what it was asked for; ``str()`` is one line."""
+    """No kernel can be forked; ``str()`` is one line."""
 
 
 def possible() -> bool:
@@ -57,32 +55,38 @@ def usual_engine() -> str:
 
 
 @contextmanager
-def warm_process(folder: Path, case: str = "", tasks_file: Path | None = None) -> Iterator[dict[str, Any]]:
+def warm_process(folder: Path) -> Iterator[None]:
     """A warm process for as long as the block, with its socket in ``folder`` (private, of a short path) and its address
-    in the environment. Gives what it told of the case.
+    in the environment. It ends with this one, however that ends.
 
-    Raises Unusable where the case cannot be read.
+    Raises Refused where this process is not alone, or kernels cannot be forked here.
     """
+    if not possible():
+        raise Refused("kernels can be forked on Linux only")
+    _must_be_alone()
     address = os.fspath(folder / "warm")
-    command = [sys.executable, "-m", "analysis.batch.warm", address, case, os.fspath(tasks_file or "")]
-    package = os.fspath(Path(__file__).resolve().parents[2])
-    paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | ALONE | {"PYTHONPATH": paths}
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        before = os.environ.get(ADDRESS)
-        try:
-            said = json.loads(process.stdout.readline() or b'{"error": "the process that reads the case died"}')
-            if "error" in said:
-                raise Unusable(said["error"], file=said.get("file", ""))
-            os.environ[ADDRESS] = address
-            yield said
-        finally:
-            os.environ.pop(ADDRESS, None) if before is None else os.environ.__setitem__(ADDRESS, before)
-            process.stdin.close()  # it ends, and its kernels with it
-            process.stdout.close()
-            process.wait()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    (stay, end), (is_ready, say_ready) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(end)
+        os.close(is_ready)
+        _serve(address, stay, say_ready)
+    os.close(stay)
+    os.close(say_ready)
+    before = os.environ.get(ADDRESS)
+    try:
+        if not os.read(is_ready, 1):
+            raise Refused("the process from which kernels are forked died")
+        os.environ[ADDRESS] = address
+        yield
+    finally:
+        os.environ.pop(ADDRESS, None) if before is None else os.environ.__setitem__(ADDRESS, before)
+        os.write(end, b".")  # its kernels end with it
+        os.waitpid(pid, 0)
+        for descriptor in (end, is_ready):
+            os.close(descriptor)
 
 
 def ask(address: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +103,17 @@ def ask(address: str, request: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
+def end_with_parent() -> None:
+    """Have this process end when the one that forked it does, also where that is killed (prctl(2); Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _must_be_alone() -> None:
+    if (threads := len(os.listdir("/proc/self/task"))) != 1:
+        raise Refused(f"this process has {threads} threads and may not be forked")
+
+
 def _line(connection: socket.socket) -> bytes:
     found = b""
     while not found.endswith(b"\n") and len(found) < _LONGEST:
@@ -109,75 +124,41 @@ def _line(connection: socket.socket) -> bytes:
     return found
 
 
-def main(address: str, case: str, tasks_file: str) -> NoReturn:
-    """Read, say so in one line, and serve until standard input is closed."""
-    # Ctrl-C is for who started it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told = _read(case, Path(tasks_file) if tasks_file else None)
-    if "error" in told:
-        print(json.dumps(told), flush=True)
-        sys.exit(2)
-    _import_the_rest()
-    gc.collect()
-    # What is there now is never garbage: a collection in a kernel would copy all pages that it is on.
-    gc.freeze()
+def _serve(address: str, stay: int, say_ready: int) -> NoReturn:
+    """Fork kernels until ``stay`` can be read: then whoever wanted them is done."""
     kernels: set[int] = set()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
-        listening.bind(address)
-        listening.listen(64)
-        print(json.dumps(told), flush=True)
-        while True:
-            ready, _, _ = select.select([listening, sys.stdin], [], [], 0.2)
-            kernels -= _ended(kernels)
-            if listening in ready:
-                connection, _ = listening.accept()
-                with connection:
-                    answer = _answer(_line(connection), listening, connection)
-                    kernels |= {answer["pid"]} if "pid" in answer else set()
-                    try:
-                        connection.sendall(json.dumps(answer).encode() + b"\n")
-                    except OSError:
-                        pass  # who asked is gone
-            if sys.stdin in ready and not os.read(sys.stdin.fileno(), 1):
-                break
-    for pid in kernels:
-        _kill(pid)
-    os._exit(0)
-
-
-def _read(case: str, tasks_file: Path | None) -> dict[str, Any]:
-    """Read the case and what all its reports share; tell what is in it."""
-    if not case:
-        return {}
-    from analysis.case import open_case, share
-    from analysis.investigation import look_into
-    from analysis.report.bundle import keep_tasks
-
     try:
-        opened = open_case(case)
-        if not len(opened.evidence):
-            why = "; ".join(str(item) for item in opened.ignored[:3]) or "the folder is empty"
-            raise Unusable(f"no readable evidence ({why})", file=case)
-        share(opened)
-        # One look finds what every look needs of the case as a whole.
-        looked = look_into(opened, "no task has such an ID")
-        assert looked.bulk and looked.retention is not None
-        if tasks_file is not None:
-            keep_tasks(opened, tasks_file)
-    except Unusable as error:
-        return {"error": error.reason, "file": error.file}
-    except OSError as error:
-        return {"error": f"cannot be written: {error.strerror}", "file": os.fspath(tasks_file or case)}
-    rows = sorted(zip(opened.evidence["path"], opened.evidence["sha256"].astype(str), strict=True))
-    stated = opened.path / "case.toml" if opened.path.is_dir() else None
-    words = [f"{sha256}  {path}" for path, sha256 in rows]
-    words += [stated.read_text(encoding="utf-8", errors="replace")] if stated and stated.is_file() else []
-    return {
-        "path": os.fspath(opened.path),
-        "name": opened.name,
-        "shortcomings": list(opened.shortcomings),
-        "sha256": hashlib.sha256("\n".join(words).encode("utf-8", "backslashreplace")).hexdigest(),
-    }
+        end_with_parent()
+        # Ctrl-C is for who forked this.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _import_the_rest()
+        gc.collect()
+        # What is there now is never garbage: a collection in a kernel would copy all pages that it is on.
+        gc.freeze()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+            listening.bind(address)
+            listening.listen(64)
+            os.write(say_ready, b".")
+            os.close(say_ready)
+            while True:
+                ready, _, _ = select.select([listening.fileno(), stay], [], [], 0.2)
+                kernels -= {pid for pid in kernels if os.waitpid(pid, os.WNOHANG)[0]}
+                if stay in ready:
+                    break
+                if listening.fileno() in ready:
+                    connection, _ = listening.accept()
+                    with connection:
+                        answer = _answer(_line(connection), (listening.fileno(), connection.fileno(), stay))
+                        kernels |= {answer["pid"]} if "pid" in answer else set()
+                        try:
+                            connection.sendall(json.dumps(answer).encode() + b"\n")
+                        except OSError:
+                            pass  # who asked is gone
+    finally:
+        for pid in kernels:
+            _kill(pid)
+        os._exit(0)
 
 
 def _import_the_rest() -> None:
@@ -187,26 +168,26 @@ def _import_the_rest() -> None:
     for name in (
         "ipykernel.ipkernel", "ipykernel.kernelapp", "matplotlib.backends.backend_agg",
         "matplotlib.backends.backend_svg", "scipy.stats", "analysis.report.charts", "analysis.report.page",
-        "analysis.report.result",
+        "analysis.report.result", "analysis.report.ttl_page", "analysis.report.survival_page",
+        "analysis.report.survival_charts", "analysis.report.overview_page", "analysis.report.overview_charts",
     ):  # fmt: skip
         __import__(name)
 
 
-def _answer(line: bytes, *own: socket.socket) -> dict[str, Any]:
+def _answer(line: bytes, own: tuple[int, ...]) -> dict[str, Any]:
     try:
         request = json.loads(line)
-        if "list" in request:
-            return _list(request)
         command, cwd, environment = request["command"], request["cwd"], request["environment"]
         place = command.index(_LAUNCHER)
+        _must_be_alone()
     except (ValueError, KeyError, TypeError):
         return {"refused": "only a kernel of ipykernel can be forked"}
-    if (threads := len(os.listdir("/proc/self/task"))) != 1:
-        return {"refused": f"the warm process has {threads} threads and may not be forked"}
+    except Refused as refused:
+        return {"refused": str(refused)}
     pid = os.fork()
     if pid == 0:
-        for connection in own:
-            connection.close()
+        for descriptor in own:
+            os.close(descriptor)
         _be_kernel(command[place + 1 :], cwd, environment)
     try:
         # In both, for whichever comes first: a signal to the kernel's group must never meet this process's.
@@ -216,32 +197,10 @@ def _answer(line: bytes, *own: socket.socket) -> dict[str, Any]:
     return {"pid": pid}
 
 
-def _list(request: Mapping[str, str]) -> dict[str, Any]:
-    """Write what is known of the tasks that are asked for to the file ``to``, a JSON object a line
-    (``listing.of_tasks``).
-    """
-    from analysis.batch.listing import of_tasks
-    from analysis.case import open_case
-    from analysis.report.bundle import to_json
-
-    try:
-        case = open_case(request["case"])
-        given = Path(request["ids"]).read_text(encoding="utf-8").splitlines() if request["list"] == "given" else None
-        found = of_tasks(case, request["list"], [json.loads(line) for line in given or []])
-        with open(request["to"], "w", encoding="utf-8") as file:
-            file.writelines(to_json(row) + "\n" for row in found)
-    except Unusable as error:
-        return {"refused": str(error)}
-    except OSError as error:
-        return {"refused": f"{request.get('to')}: cannot be written: {error.strerror}"}
-    return {"tasks": len(found)}
-
-
 def _be_kernel(arguments: list[str], cwd: str, environment: dict[str, str]) -> NoReturn:
     try:
+        end_with_parent()
         os.setpgid(0, 0)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
@@ -267,16 +226,8 @@ def _reseed() -> None:
     np.random.seed()
 
 
-def _ended(kernels: set[int]) -> set[int]:
-    return {pid for pid in kernels if os.waitpid(pid, os.WNOHANG)[0]}
-
-
 def _kill(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
     except OSError:
         pass
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.batch.kernels import MEMORY, UNTIL
-from analysis.batch.warm import Refused
+from analysis.batch.warm import Refused, end_with_parent
 from analysis.errors import Unusable
 from analysis.report.bundle import folder_name
 from analysis.report.run import Failed, run_notebook
@@ -52,7 +52,7 @@ class _Worker:
     since: float = 0.0
 
 
-def make_reports(tasks: Iterable[str], making: Making, jobs: int) -> Iterator[tuple[str, str | None]]:
+def make_reports(tasks: Iterable[str], making: Making, jobs: int) -> Generator[tuple[str, str | None], None, None]:
     """Make a report of each task, up to ``jobs`` at once; gives each with None, or with one line that says why there is
     none. Closed early, it ends the processes and removes what is half written.
     """
@@ -129,6 +129,7 @@ def clear_up(folder: Path) -> None:
 
 def _serve(connection: Connection, making: Making) -> None:
     """What a process of the pool does: a task comes, an answer goes, until nobody listens."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while True:

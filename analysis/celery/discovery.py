@@ -7,12 +7,15 @@ about. Does not know what becomes of the records. ``discovered_jobs`` states the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Set
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from analysis.celery.decode import ValueOf
 from analysis.celery.jobs import JobRecord, job_record
@@ -51,20 +54,32 @@ class _Shape(NamedTuple):
     after: str
 
 
-class _Member(NamedTuple):
-    position: int
-    task_id: str
-    snapshot: str
-    offset: int
-    small: bool
+@dataclass
+class _Members:
+    """Keys of one shape: where each stands in ``keys``, the ID in its name, its place, whether it is small enough for a
+    record.
+    """
 
-    def record(self, value_of: ValueOf) -> JobRecord | None:
-        if not self.small:
+    positions: list[int] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    places: list[tuple[str, int]] = field(default_factory=list)
+    small: list[bool] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def record(self, number: int, value_of: ValueOf) -> JobRecord | None:
+        if not self.small[number]:
             return None
         try:
-            return job_record(value_of(self.snapshot, self.offset))
+            return job_record(value_of(*self.places[number]))
         except ValueError:
             return None
+
+    def task(self, number: int, name: str, value_of: ValueOf) -> str:
+        """The task of one of them: what its field ``name`` holds, else the ID in the key."""
+        record = self.record(number, value_of)
+        return (record.task_id(name) if record else None) or self.ids[number]
 
 
 def discovered_jobs(keys: pd.DataFrame, value_of: ValueOf, known: Set[str]) -> dict[int, str]:
@@ -89,29 +104,30 @@ def discovered_jobs(keys: pd.DataFrame, value_of: ValueOf, known: Set[str]) -> d
     found: dict[int, str] = {}
     shapes = _shapes(keys, known)
     for shape, members in sorted(shapes.items(), key=lambda item: -len(item[1]))[:_MAX_SHAPES]:
-        of_known = [member for member in members if member.task_id in known]
-        judged = of_known or members
+        of_known = [number for number, task_id in enumerate(members.ids) if task_id in known]
+        judged = of_known or range(len(members))
         step = max(1, len(judged) // _SAMPLE)
-        sample = [(member.task_id, member.record(value_of)) for member in judged[::step][:_SAMPLE]]
+        sample = [(members.ids[number], members.record(number, value_of)) for number in judged[::step][:_SAMPLE]]
         alike = [
             (task_id, record) for task_id, record in sample if record and _is_job(record, any_state=bool(of_known))
         ]
         if 2 * len(alike) < len(sample):
             continue
-        field = _task_field(alike, known)
-        if not (field or _is_work(shape, alike, known)):
+        name = _task_field(alike, known)
+        if not (name or _is_work(shape, alike, known)):
             continue
-        for member in members:
-            found[member.position] = _task_of(member, field, value_of)
-        for member in _others(keys, shape, found):
-            if (record := member.record(value_of)) and _is_job(record):
-                found[member.position] = _task_of(member, field, value_of)
+        tasks = [members.task(number, name, value_of) for number in range(len(members))] if name else members.ids
+        found.update(zip(members.positions, tasks, strict=True))
+        others = _others(keys, shape, found)
+        for number, position in enumerate(others.positions):
+            if (record := others.record(number, value_of)) and _is_job(record):
+                found[position] = others.task(number, name, value_of) if name else others.ids[number]
     return found
 
 
-def _shapes(keys: pd.DataFrame, known: Set[str]) -> dict[_Shape, list[_Member]]:
+def _shapes(keys: pd.DataFrame, known: Set[str]) -> dict[_Shape, _Members]:
     """Candidates by UUID in the name, else by a known ID at its end."""
-    shapes: dict[_Shape, list[_Member]] = {}
+    shapes: dict[_Shape, _Members] = {}
     names = pa.array(keys["key"], pa.large_string())
     barred = pc.or_(pc.match_substring_regex(names, NOT_WORK), pc.match_substring_regex(names, CELERYS_OWN))
     usable = keys["type"].isin(("hash", "string")).to_numpy() & ~_booleans(barred)
@@ -128,49 +144,54 @@ def _shapes(keys: pd.DataFrame, known: Set[str]) -> dict[_Shape, list[_Member]]:
             matched = pc.and_(matched, pc.is_in(pc.struct_field(parts, "id"), pa.array(list(known), pa.large_string())))
         positions = remaining.filter(matched).to_numpy()
         chosen = parts.filter(matched)
-        before = pc.replace_substring_regex(pc.struct_field(chosen, "before"), VARIABLE, "0").to_pylist()
-        after = [""] * len(before)
-        if not number:
-            after = pc.replace_substring_regex(pc.struct_field(chosen, "after"), VARIABLE, "0").to_pylist()
+        around = {
+            name: pc.replace_substring_regex(pc.struct_field(chosen, name), VARIABLE, "0").dictionary_encode()
+            for name in ("before", "after") if name == "before" or not number
+        }  # fmt: skip
+        around.setdefault("after", pa.array([""] * len(positions), pa.large_string()).dictionary_encode())
         ids = pc.struct_field(chosen, "id").to_pylist()
-        for row, start, task_id, end in zip(_placed(keys, positions), before, ids, after, strict=True):
-            position, kind, snapshot, offset, small = row
-            member = _Member(position, task_id, snapshot, offset, small)
-            shapes.setdefault(_Shape(kind, start, end), []).append(member)
+        words = pd.DataFrame({name: column.to_pandas() for name, column in around.items()})
+        words["type"] = keys["type"].take(positions).to_numpy(dtype=object)
+        groups = words.groupby(["type", "before", "after"], observed=True, sort=False).indices
+        for shape, rows_of in groups.items():
+            _place(shapes.setdefault(_Shape(*map(str, shape)), _Members()), keys, positions[rows_of])
+            shapes[_Shape(*map(str, shape))].ids += [ids[row] for row in rows_of.tolist()]
         remaining = remaining.filter(pc.invert(matched))
     return shapes
 
 
-def _placed(keys: pd.DataFrame, positions: Any) -> Iterator[tuple[Any, ...]]:
-    """(position, type, snapshot, offset, small enough for a record) of the keys at ``positions``."""
+def _place(members: _Members, keys: pd.DataFrame, positions: NDArray[np.int64]) -> None:
+    """Add the keys at ``positions``, but for their IDs."""
     chosen = keys.take(positions)
     large = (chosen["bytes"] > _MAX_RECORD) | ((chosen["type"] == "hash") & (chosen["length"] > _MAX_FIELDS))
-    small = ~large.fillna(False).to_numpy(dtype=bool)
-    places = rows(chosen, "type", "snapshot", "offset")
-    return ((at, *place, fits) for at, place, fits in zip(positions.tolist(), places, small.tolist(), strict=True))
+    members.positions += positions.tolist()
+    members.places += rows(chosen, "snapshot", "offset")
+    members.small += (~large.fillna(False)).to_numpy(dtype=bool).tolist()
 
 
-def _others(keys: pd.DataFrame, shape: _Shape, found: dict[int, str]) -> Iterator[_Member]:
+def _others(keys: pd.DataFrame, shape: _Shape, found: dict[int, str]) -> _Members:
     """Keys of an accepted shape whose ID is neither a UUID nor known: their results may be what vanished."""
+    others = _Members()
     if not shape.before or "0" in shape.before + shape.after:
-        return
+        return others
     names = pa.array(keys["key"], pa.large_string())
     named = _booleans(pc.and_(pc.starts_with(names, shape.before), pc.ends_with(names, shape.after)))
     alike = named & (keys["type"] == shape.type).to_numpy(dtype=bool)
-    for position, _, snapshot, offset, small in _placed(keys, alike.nonzero()[0]):
+    chosen = []
+    for position in alike.nonzero()[0].tolist():
+        if position in found:
+            continue
         name = names[position].as_py()
         task_id = name[len(shape.before) : len(name) - len(shape.after)]
-        if position not in found and task_id and not _HAS_UUID.search(task_id):
-            yield _Member(position, task_id, snapshot, offset, small)
+        if task_id and not _HAS_UUID.search(task_id):
+            chosen.append(position)
+            others.ids.append(task_id)
+    _place(others, keys, np.array(chosen, np.int64))
+    return others
 
 
 def _booleans(array: Any) -> Any:
     return array.to_numpy(zero_copy_only=False)
-
-
-def _task_of(member: _Member, field: str | None, value_of: ValueOf) -> str:
-    record = member.record(value_of) if field else None
-    return (record.task_id(field) if record and field else None) or member.task_id
 
 
 def _is_job(record: JobRecord, *, any_state: bool = False) -> bool:

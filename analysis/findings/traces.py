@@ -37,9 +37,9 @@ def whole_id(asked: str, known: pd.Series) -> str:
         raise Unusable("the task ID is empty")
     if not asked.isprintable() and any("\ud800" <= char <= "\udfff" for char in asked):
         raise Unusable("the task ID is not UTF-8")
-    candidates = sorted(set(known.loc[known.str.startswith(asked)]))
-    if asked in candidates:
+    if known.eq(asked).any():
         return asked
+    candidates = sorted(set(known.loc[known.str.startswith(asked)]))
     if len(candidates) > 1:
         raise Unusable(
             f"task ID {asked!r} is the beginning of {len(candidates)} known IDs: "
