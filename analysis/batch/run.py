@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,22 +64,30 @@ def run_batch(
     Raises Unusable where nothing can be made.
     """
     out = out.absolute()  # a kernel works in a folder of its own
-    with alone_in(out), ExitStack() as stack:
+    with alone_in(out):
         making = Making(os.fspath(case.path), out, engine, cache, timeout, memory)
-        if engine == FORKED:
-            tasks_file = out / f".writing-tasks-{os.getpid()}"
-            stack.callback(tasks_file.unlink, missing_ok=True)
-            _share(case, tasks_file)
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="analysis-"))
-            try:
-                stack.enter_context(warm_process(Path(scratch)))
-            except Refused as refused:
-                raise Unusable(str(refused), file="--engine forked") from None
         listed = of_tasks(case, which, given)
         batch = Batch(asked=len(listed))
         with Journal(out, _key(case)) as journal:
             _go(case, batch, listed, making, jobs, journal, begun, done)
     return batch
+
+
+@contextmanager
+def _kernels(case: Case, making: Making) -> Iterator[None]:
+    """Where kernels are forked, the process that forks them."""
+    if making.engine != FORKED:
+        yield
+        return
+    tasks_file = making.out / f".writing-tasks-{os.getpid()}"
+    try:
+        _share(case, tasks_file)
+        with tempfile.TemporaryDirectory(prefix="analysis-") as scratch, warm_process(Path(scratch)):
+            yield
+    except Refused as refused:
+        raise Unusable(str(refused), file="--engine forked") from None
+    finally:
+        tasks_file.unlink(missing_ok=True)
 
 
 def _share(case: Case, tasks_file: Path) -> None:
@@ -116,10 +124,11 @@ def _go(
         for task_id in wanted:
             clear_up(making.out / folder_name(task_id))
         began: dict[str, float] = {}
-        with closing(make_reports(_noted(wanted, began), making, jobs)) as reports:
-            for task_id, reason in reports:
-                seconds = round(time.monotonic() - began.pop(task_id), 3)
-                add({**_row(by_id[task_id], making.out, reason), "seconds": seconds})
+        if wanted:
+            with _kernels(case, making), closing(make_reports(_noted(wanted, began), making, jobs)) as reports:
+                for task_id, reason in reports:
+                    seconds = round(time.monotonic() - began.pop(task_id), 3)
+                    add({**_row(by_id[task_id], making.out, reason), "seconds": seconds})
     finally:
         batch.rows = {task_id: batch.rows[task_id] for task_id in by_id if task_id in batch.rows}
         write_index(list(batch.rows.values()), batch.asked, case.name, case.shortcomings, making.out)

@@ -100,10 +100,16 @@ def make_reports(tasks: Iterable[str], making: Making, jobs: int) -> Generator[t
                 give(worker)
     finally:
         for worker in workers:
-            worker.connection.close()
-        for worker in workers:
+            # Its end of the pipe may be held by the others, which were forked from here.
             if worker.task is not None:
                 worker.process.terminate()
+                continue
+            try:
+                worker.connection.send(None)
+            except OSError:
+                pass  # it has ended already
+        for worker in workers:
+            worker.connection.close()
             worker.process.join(_AT_ONCE)
             if worker.process.is_alive():
                 worker.process.kill()
@@ -128,7 +134,7 @@ def clear_up(folder: Path) -> None:
 
 
 def _serve(connection: Connection, making: Making) -> None:
-    """What a process of the pool does: a task comes, an answer goes, until nobody listens."""
+    """What a process of the pool does: a task comes, an answer goes, until there are no more."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -136,6 +142,8 @@ def _serve(connection: Connection, making: Making) -> None:
         try:
             task = connection.recv()
         except (EOFError, OSError):
+            return
+        if task is None:
             return
         reason = _make(task, making)
         try:
