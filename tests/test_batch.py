@@ -99,11 +99,14 @@ def test_what_is_there_is_not_made_again_and_what_lacks_a_part_is(made: Path, tm
     out = tmp_path / "out"
     shutil.copytree(made, out, copy_function=shutil.copy2)
     (out / OTHERS[0] / "verdict.json").unlink()
+    (out / OTHERS[0] / ".writing-half").mkdir()
+    (out / ".writing-tasks-1").touch()
     before = (out / TASK / NAMES[0]).stat().st_mtime_ns
     done = batch(DEMO, "--tasks", "-", "--out", out, given=f"{TASK}\n{OTHERS[0]}")
     assert "2 tasks, 1 of them there already" in done.stderr
     assert (out / TASK / NAMES[0]).stat().st_mtime_ns == before
     assert (out / OTHERS[0] / "verdict.json").is_file() and set(index(out)) == {TASK, OTHERS[0]}
+    assert nothing_half_written(out)
     # Other parameters make another report.
     done = batch(DEMO, "--tasks", "-", "--out", out, "--show-values", given=TASK)
     assert "there already" not in done.stderr and set(index(out)) == {TASK}

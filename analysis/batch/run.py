@@ -121,8 +121,9 @@ def _go(
             if row["error"]:
                 add({**row, "folder": ""})
         wanted = [row["task_id"] for row in left if not row["error"]]
-        for task_id in wanted:
-            clear_up(making.out / folder_name(task_id))
+        # What a batch that was killed left behind.
+        for folder in (making.out, *(making.out / folder_name(task_id) for task_id in wanted)):
+            clear_up(folder)
         began: dict[str, float] = {}
         if wanted:
             with _kernels(case, making), closing(make_reports(_noted(wanted, began), making, jobs)) as reports:
