@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -331,6 +332,13 @@ def test_lost_is_what_was_there_is_not_due_and_is_not_there() -> None:
     job = {"server": "", "db": 0, "offset": 1, "created_at": at(0)}
     jobs = [{**job, "snapshot": "a.rdb", "key": "job:x", "task_id": "x"}]
     assert _lost(rows, jobs=jobs) == {"gone": "result", "x": "job"}
+    # What a later one that was cut lacks, may have stood behind the cut; and one without a time may be the last.
+    cut = (*PAIR, snapshot("c.rdb", 7200, complete=False))
+    assert _lost([result("b.rdb", task_id="behind"), result("a.rdb", task_id="gone")], evidence=cut) == {
+        "gone": "result"
+    }
+    undated = (*PAIR, snapshot("d.rdb", None))
+    assert _lost([*rows, result("d.rdb", task_id="gone")], evidence=undated) == {}
     # Without a snapshot nothing is known not to be there.
     assert _lost(rows, jobs=jobs, evidence=()) == {}
 
@@ -364,6 +372,10 @@ def test_the_index_of_many_has_a_page_a_cause_and_says_what_the_lost_have_in_com
     assert "300 of the task app.mail" in page and "300 of the queue mail" in page
     assert "12:00:00 and 12:59:00 UTC on 1 March 2026" in page
     assert page.index("Database flushed") < page.index("Expired as set") and "<script" not in page
+    # A report that could not be made has decided nothing, and left nothing undecided.
+    assert re.search(
+        r"No report</bdi></td>\s*<td class=\"n\">1</td>\s*<td class=\"n\">0</td>\s*<td class=\"n\">0</td>", page
+    )
     assert "its kernel died" in page and 'href="index-db_flushed.html"' in page
     assert (tmp_path / "index-db_flushed.html").read_text().count("<tr>") == 301
     assert 'href="%253Dt00000/deletion_investigation.html"' in page

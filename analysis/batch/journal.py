@@ -28,11 +28,9 @@ class Journal:
 
     def __init__(self, out: Path, key: str) -> None:
         self._out, self._key = out, key
-        path = out / _LINES
-        cut = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")
-        self._file = path.open("a", encoding="utf-8")
-        if cut:
-            self._file.write("\n")
+        # An empty line behind what may have been cut, so that the next one is whole.
+        self._file = (out / _LINES).open("a", encoding="utf-8")
+        self._file.write("\n" if self._file.tell() else "")
 
     def made(self) -> dict[str, dict[str, Any]]:
         """Rows by task, of reports that were made of the same and are there whole."""
@@ -44,7 +42,7 @@ class Journal:
                     if line.endswith("\n") and told["key"] == self._key:
                         found[str(told["row"]["task_id"])] = told["row"]
                 except (ValueError, KeyError, TypeError):
-                    continue  # cut where the batch was ended
+                    continue  # empty, or cut where the batch was ended
         return {
             task: row
             for task, row in found.items()

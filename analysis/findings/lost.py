@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.findings.bulk import in_latest
+from analysis.celery.families import TASK_META
 from analysis.findings.deeds import WRITES
 from analysis.findings.finished import finished
 from analysis.findings.scope.cohort import last_sound
@@ -38,37 +38,38 @@ def lost_tasks(
     if not len(last):
         return pd.DataFrame(columns=COLUMNS)
     until = last["taken_at"].min()
+    # A later one that was cut, or one without a time, can show that something is there, and not that it is not.
+    now = shots.loc[~(shots["taken_at"] < until), "snapshot"]
     parts = [
-        _results(tasks, shots, retention_seconds),
-        _written(commands, tasks, retention_seconds),
+        _results(tasks, shots, now, retention_seconds),
+        _written(commands, retention_seconds),
         _ended(tasks, events, shots, retention_seconds),
-        _records(jobs, shots, jobs_expire),
+        _records(jobs, now, jobs_expire),
     ]
     found = pd.concat(parts, ignore_index=True)
     found = found.loc[found["due_at"].isna() | (found["due_at"] > until)]
-    held = {"result": in_latest(tasks, shots), "job": in_latest(jobs, shots)}
     there = pd.Series(False, index=found.index)
-    for record, rows in held.items():
-        there |= found["record"].eq(record) & texts_in(found["task_id"], rows["task_id"])
+    for record, rows in (("result", tasks), ("job", jobs)):
+        held = rows.loc[rows["snapshot"].isin(now), "task_id"]
+        there |= found["record"].eq(record) & texts_in(found["task_id"], held)
     found = found.loc[~there].sort_values(["record", "seen_at"], ascending=[False, True], kind="stable")
     found = found.drop_duplicates("task_id")
     return found.sort_values(["seen_at", "task_id"], na_position="first", ignore_index=True)[COLUMNS]
 
 
-def _results(tasks: pd.DataFrame, shots: pd.DataFrame, kept: int) -> pd.DataFrame:
-    """Results as the last sighting before the latest has them."""
-    latest = shots.loc[shots["latest"], "snapshot"]
-    rows = tasks.loc[~tasks["snapshot"].isin(latest) & tasks["kind"].eq("task")]
+def _results(tasks: pd.DataFrame, shots: pd.DataFrame, now: pd.Series, kept: int) -> pd.DataFrame:
+    """Results as earlier snapshots and archives hold them."""
+    rows = tasks.loc[~tasks["snapshot"].isin(now) & tasks["kind"].eq("task")]
     times = dict(zip(shots["snapshot"].astype("str"), shots["taken_at"], strict=True))
     seen = pd.to_datetime(rows["snapshot"].astype("str").map(times), utc=True).astype("datetime64[us, UTC]")
     stored = rows["stored_at"].fillna(seen)
     return _frame(rows["task_id"], "result", stored, rows["expires_at"].fillna(_after(stored, kept)))
 
 
-def _written(commands: pd.DataFrame, tasks: pd.DataFrame, kept: int) -> pd.DataFrame:
+def _written(commands: pd.DataFrame, kept: int) -> pd.DataFrame:
     """Results that a command wrote: SETEX and SET of a result's key."""
     rows = commands.loc[words_in(commands["verb"], WRITES) & commands["task_id"].notna().to_numpy(dtype=bool)]
-    named = [isinstance(keys, list) and any("celery-task-meta-" in key for key in keys) for keys in rows["keys"]]
+    named = [isinstance(keys, list) and any(TASK_META in key for key in keys) for keys in rows["keys"]]
     rows = rows.loc[named]
     at = rows["not_before"].fillna(rows["not_after"])
     return _frame(rows["task_id"], "result", at, rows["expires_at"].fillna(_after(at, kept)))
@@ -81,8 +82,8 @@ def _ended(tasks: pd.DataFrame, events: pd.DataFrame, shots: pd.DataFrame, kept:
     return _frame(rows["task_id"], "result", rows["at"], rows["due_at"])
 
 
-def _records(jobs: pd.DataFrame, shots: pd.DataFrame, kept: int | None) -> pd.DataFrame:
-    rows = jobs.loc[~jobs["snapshot"].isin(shots.loc[shots["latest"], "snapshot"]) & jobs["task_id"].notna()]
+def _records(jobs: pd.DataFrame, now: pd.Series, kept: int | None) -> pd.DataFrame:
+    rows = jobs.loc[~jobs["snapshot"].isin(now) & jobs["task_id"].notna()]
     at = rows["created_at"]
     return _frame(rows["task_id"], "job", at, rows["expires_at"].fillna(_after(at, kept or 0)))
 

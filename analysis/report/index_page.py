@@ -103,7 +103,7 @@ def _parts(
     counts = pd.DataFrame(
         [
             (_words(cause), len(mine), sum(row["unexpected_loss"] is True for row in mine),
-             sum(row["unexpected_loss"] is None for row in mine))
+             sum(row["unexpected_loss"] is None and not row["error"] for row in mine))
             for cause, mine in groups.items()
         ],
         columns=["cause", "tasks", "lost", "open"],
